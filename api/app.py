@@ -1,0 +1,56 @@
+"""The app factory: gunicorn's entry, `api.app:create_app()`."""
+
+from flask import Flask
+from flask_cors import CORS
+
+from api.agents import agents
+from api.chat import chat
+from api.docs import docs
+from api.errors import init_errors
+from api.event_hub import EventHub
+from api.events import events, init_events
+from api.http import ObjectRequest, mount, openapi
+from api.isolation import init_isolation
+from api.limits import init_limits
+from api.observing import init_observing
+from api.operations import operations
+from api.parts import Web
+from api.projects import projects
+from api.strict_json import StrictJSONProvider
+from api.tokens import TokenVerifier
+from bootstrap import build_web
+
+
+def create_app(web: Web | None = None) -> Flask:
+    """Build the app.
+
+    Args:
+        web: the parts; by default those of the environment's settings.
+    """
+    web = web or build_web()
+    settings = web.settings
+    app = Flask("codelab", static_folder=None)
+    app.request_class = ObjectRequest
+    app.json = StrictJSONProvider(app)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.extensions["codelab"] = web
+    init_observing(app)
+    init_isolation(app, TokenVerifier(settings))
+    init_limits(app, settings)
+    init_errors(app)
+    init_events(
+        app,
+        EventHub(
+            web.subscriber,
+            web.redis,
+            queue_size=settings.stream_queue_size,
+            streams_per_user=settings.max_streams_per_user,
+        ),
+    )
+    mount(app, projects, agents, chat, events)
+    app.register_blueprint(operations)
+    app.register_blueprint(docs)
+    openapi.app = app
+    if settings.cors_origins:
+        CORS(app, origins=list(settings.cors_origins), allow_headers=["Authorization", "Content-Type", "Last-Event-ID"])
+    return app

@@ -1,0 +1,103 @@
+"""`chat/`: sessions, their messages, and the runs that answer them."""
+
+from uuid import UUID
+
+from flask import Response
+
+from api.http import Resource, key, no_content, project_url, web, workspace
+from api.limits import MESSAGES, limited
+from api.schemas.chat import (
+    AcceptedResponse,
+    MessageQuery,
+    MessageRequest,
+    MessageResponse,
+    RunQuery,
+    RunResponse,
+    RunSummary,
+    SessionRequest,
+    SessionResponse,
+)
+from api.schemas.common import Listing, PageQuery
+from models.statuses import RunMode
+
+chat = Resource("chat")
+
+
+class SessionListing(Listing[SessionResponse]):
+    """A part of a project's sessions."""
+
+
+class MessageListing(Listing[MessageResponse]):
+    """A part of a session's messages."""
+
+
+class RunListing(Listing[RunSummary]):
+    """A part of a session's runs."""
+
+
+@chat.on("GET", "/chat/sessions/", answers=SessionListing)
+def list_sessions(query: PageQuery) -> SessionListing:
+    """List the sessions of a project."""
+    page = web().chats.page(workspace().key, query.page())
+    items = [SessionResponse.of(view) for view in page.items]
+    return SessionListing(items=items, total=page.total, next_cursor=page.next_cursor)
+
+
+@chat.on("POST", "/chat/sessions/", answers=SessionResponse, status=201)
+def create_session(json: SessionRequest) -> tuple[SessionResponse, int]:
+    """Begin a session."""
+    return SessionResponse.of(web().chats.create(workspace().key, json.title)), 201
+
+
+@chat.on("GET", "/chat/sessions/<uuid:session_id>/", answers=SessionResponse)
+def get_session(session_id: UUID) -> SessionResponse:
+    """Read a session."""
+    return SessionResponse.of(web().chats.get(key(), session_id))
+
+
+@chat.on("DELETE", "/chat/sessions/<uuid:session_id>/", answers=None, status=204)
+def delete_session(session_id: UUID) -> Response:
+    """Delete a session with everything in it; its streams end."""
+    workspace().close_session(session_id)
+    return no_content()
+
+
+@chat.on("POST", "/chat/<uuid:session_id>/message/", answers=AcceptedResponse, status=202)
+@limited(MESSAGES)
+def post_message(session_id: UUID, json: MessageRequest) -> tuple[AcceptedResponse, int]:
+    """Send a message to one agent. The answer comes as events, and is stored as a message."""
+    # The one statement that accepts it checks project, session and agent, so the project is not looked up before.
+    space = web().manager.get_or_create(key())
+    accepted, cursor = space.handle_message(session_id, json.content, json.target_agent)
+    answer = AcceptedResponse(
+        message_id=accepted.message_id,
+        run_id=accepted.run_id,
+        task_id=accepted.task_id,
+        mode=RunMode.DIRECT,
+        status=accepted.status,
+        queue_position=accepted.queue_position,
+        events_url=f"{project_url()}/chat/{session_id}/events/?last_event_id={cursor}",
+    )
+    return answer, 202
+
+
+@chat.on("GET", "/chat/<uuid:session_id>/messages/", answers=MessageListing)
+def list_messages(session_id: UUID, query: MessageQuery) -> MessageListing:
+    """List a session's messages in the order of the conversation."""
+    page = web().chats.messages(key(), session_id, query.page(), role=query.role)
+    items = [MessageResponse.of(message) for message in page.items]
+    return MessageListing(items=items, total=page.total, next_cursor=page.next_cursor)
+
+
+@chat.on("GET", "/chat/<uuid:session_id>/runs/", answers=RunListing)
+def list_runs(session_id: UUID, query: RunQuery) -> RunListing:
+    """List a session's runs."""
+    page = web().chats.runs(key(), session_id, query.page(), status=query.status)
+    items = [RunSummary.of(run) for run in page.items]
+    return RunListing(items=items, total=page.total, next_cursor=page.next_cursor)
+
+
+@chat.on("GET", "/runs/<uuid:run_id>/", answers=RunResponse)
+def get_run(run_id: UUID) -> RunResponse:
+    """Read a run with its tasks, error and usage."""
+    return RunResponse.of_view(web().chats.run(key(), run_id))

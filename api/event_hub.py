@@ -1,0 +1,305 @@
+"""The fan-out of a web process: one pub/sub connection, a bounded queue for each reader.
+
+A slow reader is dropped with a `stream_gap` and never blocks another. After the connection to Redis was lost, each
+session's buffer is read from the last event that came; where that is no longer there, its readers are told of a gap.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Final
+
+import redis
+import structlog
+from gevent.queue import Full, Queue
+
+from workspace.errors import TooManyStreams, Unavailable
+from workspace.event_publisher import CLOSE_STREAM, NO_EVENT
+from workspace.events import with_id
+from workspace.metrics import STREAM_LATENCY, STREAMS_ACTIVE, STREAMS_LOST
+
+log = structlog.get_logger(__name__)
+
+SUBSCRIBE_TIMEOUT: Final = 3.0
+"""Seconds until a reader is told that events are out of reach."""
+KEEP_ALIVE: Final = "web:keep-alive"
+"""A channel that nobody publishes to: a subscribed connection can be listened to before the first reader comes."""
+
+EventId = tuple[int, int]
+
+
+def parse_id(text: str) -> EventId:
+    """Return an event's id as numbers that compare; `0` is the one before all.
+
+    Raises:
+        ValueError: it is no id.
+    """
+    milliseconds, _, sequence = text.partition("-")
+    if not (milliseconds.isascii() and milliseconds.isdigit() and (not sequence or sequence.isascii())):
+        raise ValueError(text)
+    value = int(milliseconds), int(sequence or 0)
+    if max(value) >= 2**64:
+        raise ValueError(text)
+    return value
+
+
+class StreamedEvent:
+    """An event on its way to readers; each wire format is made once for all of them."""
+
+    def __init__(self, event_id: str, body: bytes) -> None:
+        self.id = event_id
+        self.order = parse_id(event_id)
+        self._body = body
+
+    @cached_property
+    def ndjson(self) -> bytes:
+        """One line of JSON."""
+        return with_id(self.id, self._body) + b"\n"
+
+    @cached_property
+    def sse(self) -> bytes:
+        """One server-sent event."""
+        return as_sse(self.id, self._body)
+
+
+def as_sse(event_id: str | None, body: bytes) -> bytes:
+    """Return an event as a server-sent one; without an id the client's cursor stays where it is."""
+    event_type = body[15 : body.index(b'"', 15)]  # after {"event_type":"
+    head = b"" if event_id is None else b"id: " + event_id.encode() + b"\n"
+    return head + b"event: " + event_type + b"\ndata: " + with_id(event_id, body) + b"\n\n"
+
+
+class Closed:
+    """Told to a reader instead of an event: the stream ends, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class Gap:
+    """Told to a reader instead of an event: some were missed, live ones follow."""
+
+
+Item = StreamedEvent | Closed | Gap
+
+
+class Reader:
+    """One open stream."""
+
+    def __init__(self, size: int) -> None:
+        self.queue: Queue[Item] = Queue(maxsize=size)
+        self.lagging = False
+
+    def offer(self, item: Item) -> None:
+        """Put an item on the queue; a reader whose queue is full is marked, and takes no more."""
+        if self.lagging:
+            return
+        try:
+            self.queue.put_nowait(item)
+        except Full:
+            self.lagging = True
+
+
+class _Channel:
+    """One session's readers in this process."""
+
+    def __init__(self) -> None:
+        self.readers: set[Reader] = set()
+        self.confirmed = threading.Event()
+        self.last: str | None = None
+        """The last event that came live."""
+
+
+class EventHub:
+    """Brings the events of sessions to their readers."""
+
+    def __init__(
+        self,
+        subscriber: redis.Redis,
+        client: redis.Redis,
+        *,
+        queue_size: int,
+        streams_per_user: int,
+    ) -> None:
+        self._subscriber = subscriber
+        self._client = client
+        self._queue_size = queue_size
+        self._streams_per_user = streams_per_user
+        self._channels: dict[str, _Channel] = {}
+        self._streams: dict[object, int] = {}
+        self._lock = threading.RLock()
+        self._pubsub: Any = None
+        self._thread: threading.Thread | None = None
+
+    # -- readers ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def reader(self, channel: str, owner: object) -> Iterator[Reader]:
+        """Open a stream: when the block begins, every event published from now on reaches the reader.
+
+        Raises:
+            TooManyStreams: `owner` has its cap of streams open in this process.
+            Unavailable: Redis is out of reach.
+        """
+        with self._counted(owner):
+            reader = Reader(self._queue_size)
+            self._join(channel, reader)
+            STREAMS_ACTIVE.inc()
+            try:
+                yield reader
+            finally:
+                STREAMS_ACTIVE.dec()
+                self._leave(channel, reader)
+
+    @contextmanager
+    def _counted(self, owner: object) -> Iterator[None]:
+        with self._lock:
+            if self._streams.get(owner, 0) >= self._streams_per_user:
+                raise TooManyStreams
+            self._streams[owner] = self._streams.get(owner, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._streams[owner] -= 1
+                if not self._streams[owner]:
+                    del self._streams[owner]
+
+    def _join(self, name: str, reader: Reader) -> None:
+        with self._lock:
+            self._start()
+            channel = self._channels.get(name)
+            if channel is None:
+                channel = self._channels[name] = _Channel()
+                self._command(lambda pubsub: pubsub.subscribe(name))
+            channel.readers.add(reader)
+        if not channel.confirmed.wait(SUBSCRIBE_TIMEOUT):
+            self._leave(name, reader)
+            raise Unavailable("Events are out of reach; the work itself goes on.")
+
+    def _leave(self, name: str, reader: Reader) -> None:
+        with self._lock:
+            channel = self._channels.get(name)
+            if channel is None:
+                return
+            channel.readers.discard(reader)
+            if not channel.readers:
+                del self._channels[name]
+                self._command(lambda pubsub: pubsub.unsubscribe(name))
+
+    def _command(self, command: Callable[[Any], None]) -> None:
+        """Send a command; if the connection is lost, the listener subscribes to all channels when it is back."""
+        if self._pubsub is None:
+            return
+        try:
+            command(self._pubsub)
+        except redis.RedisError as error:
+            log.warning("hub_command_failed", error=repr(error))
+
+    # -- the buffer ------------------------------------------------------------------------------------------
+
+    def newest(self, channel: str) -> str:
+        """Return the id of a session's last event, `0` if its buffer is empty.
+
+        Raises:
+            Unavailable: Redis is out of reach.
+        """
+        try:
+            entries: Any = self._client.xrevrange(channel, count=1)
+        except redis.RedisError as error:
+            raise Unavailable from error
+        return entries[0][0].decode() if entries else NO_EVENT
+
+    def replay(self, channel: str, cursor: str) -> list[StreamedEvent] | None:
+        """Return the buffered events after `cursor`, or `None` where the buffer does not reach back to it.
+
+        Raises:
+            Unavailable: Redis is out of reach.
+        """
+        start = "-" if cursor == NO_EVENT else cursor
+        try:
+            entries: Any = self._client.xrange(channel, min=start)
+        except redis.RedisError as error:
+            raise Unavailable from error
+        events = [StreamedEvent(entry_id.decode(), fields[b"e"]) for entry_id, fields in entries]
+        if cursor == NO_EVENT:
+            return events
+        if not events or events[0].order != parse_id(cursor):
+            return None
+        return events[1:]
+
+    # -- the listener ----------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._listen, name="event-hub", daemon=True)
+            self._thread.start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                self._connect()
+                while True:
+                    message = self._pubsub.get_message(timeout=None)
+                    if message is not None:
+                        self._take(message)
+            except redis.RedisError as error:
+                log.warning("hub_connection_lost", error=repr(error))
+                self._pubsub = None
+                time.sleep(0.2)
+            except Exception:
+                log.exception("hub_failed")
+                self._pubsub = None
+                time.sleep(1.0)
+
+    def _connect(self) -> None:
+        """Subscribe to every channel anew, then bring what was published meanwhile."""
+        pubsub = self._subscriber.pubsub()
+        pubsub.subscribe(KEEP_ALIVE)
+        with self._lock:
+            self._pubsub = pubsub
+            known = list(self._channels)
+            if known:
+                pubsub.subscribe(*known)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        name = message["channel"].decode()
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        if message["type"] == "subscribe":
+            if channel.confirmed.is_set():
+                self._catch_up(name, channel)
+            channel.confirmed.set()
+        elif message["type"] == "message":
+            self._deliver(channel, message["data"])
+
+    def _deliver(self, channel: _Channel, data: bytes) -> None:
+        if data == CLOSE_STREAM:
+            self._offer(channel, Closed("session_closed"))
+            return
+        event_id, _, body = data.partition(b" ")
+        event = StreamedEvent(event_id.decode(), body)
+        channel.last = event.id
+        STREAM_LATENCY.observe(max(0.0, time.time() - event.order[0] / 1000))
+        self._offer(channel, event)
+
+    def _catch_up(self, name: str, channel: _Channel) -> None:
+        """Bring what was published while the connection was lost; readers drop what they have."""
+        missed = self.replay(name, channel.last or NO_EVENT)
+        if missed is None:
+            self._offer(channel, Gap())
+            return
+        for event in missed:
+            channel.last = event.id
+            self._offer(channel, event)
+
+    def _offer(self, channel: _Channel, item: Item) -> None:
+        for reader in tuple(channel.readers):
+            reader.offer(item)
+            if reader.lagging:
+                STREAMS_LOST.labels("slow").inc()
+                with self._lock:
+                    channel.readers.discard(reader)

@@ -1,0 +1,159 @@
+"""The edge of HTTP that every view shares: documented routes, checked input, the caller and its workspace."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from flask import Blueprint, Flask, Response, current_app, g
+from pydantic import BaseModel, ValidationError
+from spectree import Response as DocumentedResponse
+from spectree import SpecTree
+from spectree.plugins.flask_plugin import FlaskPlugin
+
+from api.parts import Web
+from api.schemas.common import ErrorResponse
+from api.strict_json import InvalidJson, JsonValue, StrictRequest
+from workspace.account_store import Account
+from workspace.names import WorkspaceKey
+from workspace.space import UserWorkerSpace
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class ObjectRequest(StrictRequest):
+    """A request whose JSON body, where it has one, is an object."""
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> JsonValue:
+        """Return the body as `StrictRequest` does; anything but an object is refused."""
+        value = super().get_json(force, silent, cache)
+        if value is not None and not isinstance(value, dict):
+            raise InvalidJson("The body must be a JSON object.")
+        return value
+
+
+class InputRefused(Exception):
+    """A body or a query did not fit its schema."""
+
+    def __init__(self, error: ValidationError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+def _refuse(_request: Any, _response: Any, error: Exception | None, _instance: Any, _adapter: Any) -> None:
+    """Raise before spectree aborts with a body of its own."""
+    if isinstance(error, ValidationError):
+        raise InputRefused(error)
+
+
+class _Plugin(FlaskPlugin):
+    """Spectree's Flask plugin, for views that return the model of their answer or a finished response.
+
+    The stock one reads a response's whole body, which for an event stream never ends, and builds each answer twice.
+    """
+
+    def validate_response(
+        self,
+        resp: Any,
+        resp_model: Any,  # noqa: ARG002  # the signature is spectree's
+        skip_validation: bool,  # noqa: ARG002
+        force_resp_serialize: bool,  # noqa: ARG002
+    ) -> tuple[Response, None]:
+        """Return the answer: views are type-checked, so it is not validated again."""
+        payload, status = resp if isinstance(resp, tuple) else (resp, 200)
+        if isinstance(payload, BaseModel):
+            return Response(payload.model_dump_json(), status, mimetype="application/json"), None
+        return payload, None
+
+
+openapi = SpecTree(
+    "flask",
+    backend=_Plugin,
+    title="Codelab Core",
+    version="0.1.0",
+    description="Backend of a personal multi-agent AI platform.",
+    mode="strict",
+    annotations=True,
+    before=_refuse,
+    validation_error_status=422,
+    validation_error_model=ErrorResponse,
+    security_schemes=[],
+)
+
+
+class Resource(Blueprint):
+    """A resource's routes. It is mounted at `/my/projects/<project_id>` and, for the default project, at `/my`."""
+
+    def __init__(self, name: str, *, in_project: bool = True) -> None:
+        super().__init__(name, __name__)
+        self.in_project = in_project
+        self.url_value_preprocessor(_take_project)
+
+    def on(
+        self, method: str, rule: str, *, answers: type[BaseModel] | None, status: int = 200
+    ) -> Callable[[View], View]:
+        """Register a view with its documentation; its `json` and `query` annotations are its schemas.
+
+        Args:
+            answers: the model of its success, `None` for 204.
+            status: the code of its success.
+        """
+
+        def register(view: View) -> View:
+            documented = {f"HTTP_{status}": answers, "HTTP_401": ErrorResponse, "HTTP_404": ErrorResponse}
+            checked = openapi.validate(resp=DocumentedResponse(**documented), tags=[self.name])(view)
+            self.add_url_rule(rule, endpoint=view.__name__, view_func=checked, methods=[method], strict_slashes=False)
+            return view
+
+        return register
+
+
+def _take_project(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Keep the project of the path for `workspace()`: views are the same with and without it."""
+    g.project_id = values.pop("project_id", None) if values else None
+
+
+def mount(app: Flask, *resources: Resource) -> None:
+    """Mount resources below `/my`, and those of a project at both of its addresses."""
+    for resource in resources:
+        if resource.in_project:
+            app.register_blueprint(resource, url_prefix="/my", name=f"default_{resource.name}")
+            app.register_blueprint(resource, url_prefix="/my/projects/<uuid:project_id>")
+        else:
+            app.register_blueprint(resource, url_prefix="/my")
+
+
+def web() -> Web:
+    """Return the parts that `bootstrap` put together."""
+    return cast(Web, current_app.extensions["codelab"])
+
+
+def account() -> Account:
+    """Return whose request this is."""
+    return cast(Account, g.account)
+
+
+def key() -> WorkspaceKey:
+    """Return the workspace that the path names; nobody has checked that it is there."""
+    project_id: UUID | None = g.project_id
+    return WorkspaceKey(account().user_id, project_id or account().default_project_id)
+
+
+def workspace() -> UserWorkerSpace:
+    """Return the caller's workspace.
+
+    Raises:
+        NotFound: the path names a project that is not the caller's.
+    """
+    if g.project_id is not None:
+        web().projects.get(key())
+    return web().manager.get_or_create(key())
+
+
+def project_url() -> str:
+    """Return the address under which the caller came to this project: `/my` or `/my/projects/{id}`."""
+    return "/my" if g.project_id is None else f"/my/projects/{g.project_id}"
+
+
+def no_content() -> Response:
+    """Return an empty 204."""
+    return Response(status=204)

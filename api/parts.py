@@ -1,0 +1,27 @@
+"""What the HTTP layer is given by `bootstrap`."""
+
+from dataclasses import dataclass
+
+from redis import Redis
+
+from models.tenancy import Database
+from settings import Settings
+from workspace.account_store import Accounts, ProjectStore
+from workspace.agent_store import AgentStore
+from workspace.chat_store import ChatStore
+from workspace.manager import WorkerSpaceManager
+
+
+@dataclass(frozen=True, kw_only=True)
+class Web:
+    """The parts of the core that views use."""
+
+    settings: Settings
+    database: Database
+    redis: Redis
+    subscriber: Redis
+    accounts: Accounts
+    projects: ProjectStore
+    agents: AgentStore
+    chats: ChatStore
+    manager: WorkerSpaceManager

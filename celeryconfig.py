@@ -1,0 +1,78 @@
+"""Celery's options, each with its reason. Values that a deployment may change come from `settings`."""
+
+from kombu.entity import Exchange, Queue
+
+from settings import load_settings
+from workspace.names import QueueName, TaskName
+
+_settings = load_settings()
+_direct = Exchange("")
+
+broker_url = _settings.broker
+result_backend = _settings.result_backend
+
+# Messages carry ids only, and a pickle from a stranger would be code.
+accept_content = ["json"]
+result_accept_content = ["json"]
+task_serializer = "json"
+result_serializer = "json"
+
+# The rows are the results. A chord counts its parts all the same.
+task_ignore_result = True
+# Pool threads share the backend's connections; without it each thread opens some of its own.
+result_backend_thread_safe = True
+# A plan may wait for a person; chord counters last one day by default.
+result_chord_expires = 30 * 24 * 3600
+
+# A message is acknowledged when its work has ended, so a channel's unacknowledged messages are the work in hand and its
+# prefetch count is the agent's concurrency limit. A second delivery is harmless: a start is one compare-and-set.
+task_acks_late = True
+worker_prefetch_multiplier = 1
+# Agents' prefetch counts are set by `tasks.agent_queues` after a reconnect; Celery's own reduction would fight it.
+worker_enable_prefetch_count_reduction = False
+# A model call survives the broker: its result goes to Postgres.
+worker_cancel_long_running_tasks_on_connection_loss = False
+# The rate limiter's token buckets cost time for each message and nothing here uses them.
+worker_disable_rate_limits = True
+
+# Every queue is known by name: a misspelt one raises instead of swallowing messages.
+task_create_missing_queues = False
+task_default_queue = QueueName.MAINTENANCE.value
+task_default_exchange = ""
+task_default_routing_key = QueueName.MAINTENANCE.value
+task_queues = tuple(Queue(name.value, _direct, routing_key=name.value) for name in QueueName)
+task_routes = {
+    TaskName.PLACE_WORKSPACE.value: {"queue": QueueName.PLACEMENT.value},
+    TaskName.SWEEP.value: {"queue": QueueName.MAINTENANCE.value},
+}
+
+# A broker that is away at start is waited for, and later for as long as it takes.
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+broker_connection_timeout = 2.0
+broker_transport_options = {
+    # Unacknowledged messages come back when their channel closes, and rows are swept every few seconds. This is the
+    # last resort only, so it may be longer than any task.
+    "visibility_timeout": 12 * 3600,
+    # Each agent's channel renews its BRPOP this often while idle; a thousand of them at the default of one second
+    # would be a thousand commands a second.
+    "brpop_timeout": 30,
+    "socket_keepalive": True,
+    "socket_connect_timeout": 2.0,
+}
+
+# Flower shows tasks from these; they are sent in batches, once a second.
+worker_send_task_events = True
+# Logging belongs to `workspace.logging`.
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+
+timezone = "UTC"
+beat_schedule = {
+    "sweep": {
+        "task": TaskName.SWEEP.value,
+        "schedule": _settings.sweep_interval,
+        # A sweep that no node took before the next one is not worth doing.
+        "options": {"expires": _settings.sweep_interval},
+    },
+}

@@ -1,0 +1,106 @@
+"""Rules that outlive a request: which script answers what, and how often a disturbance still happens."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from devstack.standin.conversation import Conversation
+from devstack.standin.script import Limited, Script, ScriptError, parse_message, parse_rule
+
+PLACES = ("user", "system", "model")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A script for all requests whose last user message, system prompt or model matches."""
+
+    pattern: re.Pattern[str]
+    place: str
+    script: Script
+
+    @classmethod
+    def parse(cls, rule: Mapping[str, Any]) -> "Rule":
+        """Read a rule as posted: `match`, `in` (default `user`), and the keys of a script.
+
+        Raises:
+            ScriptError: it cannot be understood.
+        """
+        keys = dict(rule)
+        place = keys.pop("in", "user")
+        if place not in PLACES:
+            raise ScriptError(f"a rule's 'in' must be one of {', '.join(PLACES)}, not {place!r}")
+        try:
+            pattern = re.compile(keys.pop("match", ""))
+        except (re.error, TypeError) as error:
+            raise ScriptError(f"a rule's 'match' is no regular expression: {error}") from None
+        return cls(pattern, place, parse_rule(keys))
+
+    def applies(self, conversation: Conversation) -> bool:
+        """Whether the rule is meant for this request."""
+        texts = {"user": conversation.user, "system": conversation.system, "model": conversation.model}
+        return self.pattern.search(texts[self.place]) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one request gets: its script, the user's message without directives, and the disturbances due now."""
+
+    script: Script
+    message: str
+    fail: int | None
+    break_after: int | None
+    silent: float
+
+
+class RuleBook:
+    """All rules, in the order posted, and how often each limited disturbance has happened."""
+
+    def __init__(self, defaults: Script) -> None:
+        self._defaults = defaults
+        self._rules: list[Rule] = []
+        self._taken: Counter[tuple[object, str]] = Counter()
+
+    def add(self, rules: list[Rule]) -> int:
+        """Append rules; return how many there are now."""
+        self._rules += rules
+        return len(self._rules)
+
+    def clear(self) -> None:
+        """Forget all rules, and what happened how often."""
+        self._rules.clear()
+        self._taken.clear()
+
+    def decide(self, conversation: Conversation) -> Decision:
+        """The message's own directives win over the first rule that applies, and that over the defaults.
+
+        Raises:
+            ScriptError: a directive cannot be understood.
+        """
+        own, message = parse_message(conversation.user)
+        rule = next((rule for rule in self._rules if rule.applies(conversation)), None)
+        ruled = rule.script if rule else Script()
+
+        def due(name: str) -> float | None:
+            mine, its = getattr(own, name), getattr(ruled, name)
+            source: object = conversation.user if mine is not None else rule
+            return self._take(source, name, mine if mine is not None else its)
+
+        fail = due("fail")
+        script = own.over(ruled).over(self._defaults)
+        if fail is not None:
+            # The other disturbances keep their counts for a request that gets so far.
+            return Decision(script, message, int(fail), None, 0.0)
+        break_after = due("break_after")
+        return Decision(script, message, None, None if break_after is None else int(break_after), due("silent") or 0.0)
+
+    def _take(self, source: object, name: str, limited: Limited | None) -> float | None:
+        """The disturbance's value if it happens this time; one with a limit is counted by message or rule."""
+        if limited is None:
+            return None
+        if limited.times is not None:
+            if self._taken[source, name] >= limited.times:
+                return None
+            self._taken[source, name] += 1
+        return limited.value

@@ -1,0 +1,1 @@
+"""Alembic's migrations: one head, each reversible."""

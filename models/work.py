@@ -1,0 +1,135 @@
+"""Runs, their tasks, and the ledger of tool calls."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import (
+    Base,
+    Json,
+    TenantOwned,
+    WithCreated,
+    WithId,
+    belongs_to,
+    status_check,
+    status_column,
+    tenant_key,
+)
+from models.statuses import HeldReason, RunMode, RunStatus, TaskStatus, ToolCallStatus
+
+
+def _among(column: str, statuses: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(str(status)) for status in statuses)})"
+
+
+class Run(Base, WithId, WithCreated, TenantOwned):
+    """The answering of one user message."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        tenant_key("runs"),
+        belongs_to("projects", "project_id"),
+        belongs_to("chat_sessions", "session_id"),
+        status_check("mode", RunMode),
+        status_check("status", RunStatus),
+        Index(
+            "ix_runs_active",
+            "session_id",
+            "id",
+            postgresql_where=text(_among("status", RunStatus.active())),
+        ),
+        Index("ix_runs_session_id", "session_id", "id"),
+        Index(
+            "ix_runs_unannounced",
+            "finished_at",
+            postgresql_where=text("announced_at IS NULL AND finished_at IS NOT NULL"),
+        ),
+    )
+
+    project_id: Mapped[UUID] = mapped_column()
+    session_id: Mapped[UUID] = mapped_column()
+    mode: Mapped[RunMode] = mapped_column(status_column(RunMode, "run_mode"))
+    status: Mapped[RunStatus] = mapped_column(status_column(RunStatus, "run_status"))
+    error: Mapped[Json | None] = mapped_column()
+    """`{error_code, detail, retryable, retry_after}` of a run that failed."""
+    usage: Mapped[Json] = mapped_column(default=dict)
+    """`{prompt_tokens, completion_tokens, total_tokens, cost_usd}`; `cost_usd` is null where a price is unknown."""
+    started_at: Mapped[datetime | None] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()
+    announced_at: Mapped[datetime | None] = mapped_column()
+    """When the terminal event was published; the sweeper publishes what lacks it."""
+
+
+class Task(Base, WithId, WithCreated, TenantOwned):
+    """One agent's piece of a run; a `queued` row is the outbox entry of its Celery message."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        tenant_key("tasks"),
+        belongs_to("projects", "project_id"),
+        belongs_to("chat_sessions", "session_id"),
+        belongs_to("runs", "run_id"),
+        belongs_to("user_agents", "agent_id", ondelete="SET NULL (agent_id)"),
+        status_check("status", TaskStatus),
+        Index(
+            "ix_tasks_agent_active",
+            "agent_id",
+            "status",
+            "id",
+            postgresql_where=text(_among("status", TaskStatus.active())),
+        ),
+        Index(
+            "ix_tasks_active",
+            "status",
+            "id",
+            postgresql_where=text(_among("status", TaskStatus.active())),
+        ),
+        Index("ix_tasks_run_id", "run_id"),
+        Index("ix_tasks_session_id", "session_id"),
+    )
+
+    project_id: Mapped[UUID] = mapped_column()
+    session_id: Mapped[UUID] = mapped_column()
+    run_id: Mapped[UUID] = mapped_column()
+    agent_id: Mapped[UUID | None] = mapped_column()
+    agent_name: Mapped[str] = mapped_column(String(63))
+    agent_version: Mapped[int] = mapped_column(Integer)
+    """The version of the config that it was accepted with; an older cache entry is reloaded."""
+    status: Mapped[TaskStatus] = mapped_column(status_column(TaskStatus, "task_status"))
+    held_reason: Mapped[HeldReason | None] = mapped_column(status_column(HeldReason, "held_reason"))
+    sent_at: Mapped[datetime | None] = mapped_column()
+    send_count: Mapped[int] = mapped_column(Integer, default=0)
+    node_id: Mapped[str | None] = mapped_column(String(128))
+    epoch: Mapped[int | None] = mapped_column(BigInteger)
+    started_at: Mapped[datetime | None] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()
+    result: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[Json | None] = mapped_column()
+    usage: Mapped[Json] = mapped_column(default=dict)
+
+
+class ToolCall(Base, WithId, WithCreated, TenantOwned):
+    """A row per (task, call id): intent, approval, result. On resume, results are read, never redone."""
+
+    __tablename__ = "tool_calls"
+    __table_args__ = (
+        tenant_key("tool_calls"),
+        belongs_to("tasks", "task_id"),
+        UniqueConstraint("task_id", "call_id"),
+        status_check("status", ToolCallStatus),
+    )
+
+    task_id: Mapped[UUID] = mapped_column()
+    call_id: Mapped[str] = mapped_column(String(128))
+    turn: Mapped[int] = mapped_column(Integer)
+    tool: Mapped[str] = mapped_column(String(64))
+    arguments: Mapped[Json] = mapped_column()
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the tool's name and its exact arguments: what an approval is bound to."""
+    risk: Mapped[str] = mapped_column(String(16))
+    status: Mapped[ToolCallStatus] = mapped_column(status_column(ToolCallStatus, "tool_call_status"))
+    result: Mapped[Json | None] = mapped_column()
+    started_at: Mapped[datetime | None] = mapped_column()
+    finished_at: Mapped[datetime | None] = mapped_column()

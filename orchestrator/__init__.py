@@ -1,0 +1,1 @@
+"""Orchestrated runs: plans over a person's own agents. A message names one agent until a planner is here."""

@@ -1,0 +1,192 @@
+"""The only reader of the environment: every option of the system, typed, with its default and reason.
+
+Required values without a default (`DATABASE_URL`, `REDIS_URL`, a verification key) fail at start, never at the
+first request. `tests/unit/test_settings.py` holds `.env.example` and `docs/configuration.md` to this list.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_SECRET_BYTES = 32
+"""RFC 7518, 3.2: a key for HS256 must have at least the 256 bits of the hash."""
+
+DEVELOPMENT_SECRET = "development-only-secret-never-use-elsewhere"  # noqa: S105  # refused elsewhere
+
+
+class Environment(StrEnum):
+    """Where the process runs. Anything but `development` refuses default and short secrets."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class JwtAlgorithm(StrEnum):
+    """The one algorithm family a deployment accepts; a token with any other `alg` is refused."""
+
+    HS256 = "HS256"
+    RS256 = "RS256"
+    ES256 = "ES256"
+
+
+class ModelPrice(BaseModel):
+    """US dollars for one million tokens of a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: Decimal = Field(ge=0)
+    output: Decimal = Field(ge=0)
+
+
+def _psycopg2_driver(url: str) -> str:
+    """Give a plain `postgres://` URL the driver that this project installs."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg2"}:
+        raise ValueError("must be a postgresql:// URL")
+    return f"postgresql+psycopg2://{rest}"
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_psycopg2_driver)]
+
+
+class Settings(BaseSettings):
+    """All options; the name in the environment is the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
+
+    environment: Environment = Environment.PRODUCTION
+    log_level: str = "INFO"
+
+    # Stores -------------------------------------------------------------------------------------------------
+    database_url: DatabaseUrl
+    database_pool_size: int = Field(10, ge=1)
+    database_pool_overflow: int = Field(20, ge=0)
+    database_pool_timeout: float = Field(5.0, gt=0, description="seconds until 503 `overloaded`")
+    database_statement_timeout: float = Field(30.0, gt=0, description="seconds")
+    redis_url: str = Field(description="events, leases, rate limits; a `noeviction` instance")
+    broker_url: str = Field("", description="Celery broker; empty: database 1 of REDIS_URL; amqp:// works as well")
+    result_backend_url: str = Field("", description="chord counters; empty: database 2 of REDIS_URL")
+    cache_url: str = Field("", description="may be an LRU instance; empty: database 3 of REDIS_URL")
+    redis_timeout: float = Field(0.4, gt=0, description="seconds a web request waits for Redis, connecting included")
+
+    # Tokens -------------------------------------------------------------------------------------------------
+    jwt_algorithm: JwtAlgorithm = JwtAlgorithm.HS256
+    jwt_secret: SecretStr = SecretStr("")
+    jwt_public_key_file: Path | None = None
+    jwt_jwks_file: Path | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    jwt_max_lifetime: int = Field(86_400, gt=0, description="seconds between iat and exp at most")
+    jwt_leeway: int = Field(10, ge=0, le=60, description="seconds of clock difference with the token's issuer")
+
+    # HTTP ---------------------------------------------------------------------------------------------------
+    max_body_bytes: int = Field(1_048_576, gt=0)
+    rate_limit: str = Field("100/minute", description="requests a user; event streams have limits of their own")
+    rate_limit_messages: str = Field("60/minute", description="messages a user posts")
+    rate_limit_streams: str = Field("3000/minute", description="event streams a user opens")
+    cors_origins: tuple[str, ...] = ()
+    forwarded_allow_ips: str = Field("127.0.0.1", description="proxies whose X-Forwarded-* headers count")
+
+    # Model --------------------------------------------------------------------------------------------------
+    openai_api_key: SecretStr = SecretStr("")
+    openai_base_url: str = "https://api.openai.com/v1"
+    default_model: str = Field("gpt-4.1-mini", description="for agents whose config names none")
+    model_prices: dict[str, ModelPrice] = Field(default_factory=dict, description="JSON; unknown models cost null")
+    model_connect_timeout: float = Field(5.0, gt=0)
+    model_idle_timeout: float = Field(60.0, gt=0, description="seconds without one byte from the model")
+    model_max_attempts: int = Field(5, ge=1, le=20)
+    model_backoff_max: float = Field(20.0, gt=0, description="seconds; a longer Retry-After ends the retries")
+
+    # Runs ---------------------------------------------------------------------------------------------------
+    task_deadline: float = Field(600.0, gt=0, description="seconds of a task's own running time")
+    history_messages: int = Field(10, ge=0)
+    history_tokens: int = Field(4_000, ge=0)
+    agent_queue_limit: int = Field(100, ge=1, description="queued tasks an agent; the next message gets 429")
+
+    # Node ---------------------------------------------------------------------------------------------------
+    node_slots: int = Field(128, ge=1, description="agent tasks a node runs at once")
+    node_lease_ttl: float = Field(10.0, gt=0, description="seconds until a silent node loses its workspaces")
+    node_lease_renewal: float = Field(3.0, gt=0)
+    node_shutdown_grace: float = Field(30.0, ge=0, description="seconds running tasks get at SIGTERM")
+    agent_cache_ttl: float = Field(300.0, gt=0)
+    agent_cache_size: int = Field(10_000, ge=1)
+    sweep_interval: float = Field(5.0, gt=0)
+
+    # Events -------------------------------------------------------------------------------------------------
+    event_buffer_size: int = Field(1_000, ge=1, description="events kept a session")
+    event_buffer_ttl: int = Field(300, ge=1, description="seconds after the session's last event")
+    progress_interval: float = Field(0.04, ge=0, description="seconds between two text deltas of a task")
+    heartbeat_interval: float = Field(30.0, gt=0)
+    stream_queue_size: int = Field(1_000, ge=1, description="events a slow reader may lag behind")
+    max_streams_per_user: int = Field(2_000, ge=1_000, description="open streams of one user in one web process")
+
+    @model_validator(mode="after")
+    def _refuse_weak_keys(self) -> Self:
+        if self.jwt_algorithm is JwtAlgorithm.HS256:
+            secret = self.jwt_secret.get_secret_value()
+            if len(secret.encode()) < MIN_SECRET_BYTES:
+                raise ValueError(f"JWT_SECRET needs at least {MIN_SECRET_BYTES} bytes")
+            if secret == DEVELOPMENT_SECRET and self.environment is not Environment.DEVELOPMENT:
+                raise ValueError("JWT_SECRET is the development secret; set one of your own")
+        elif (self.jwt_public_key_file is None) == (self.jwt_jwks_file is None):
+            raise ValueError(f"{self.jwt_algorithm} needs one of JWT_PUBLIC_KEY_FILE and JWT_JWKS_FILE")
+        if self.node_lease_renewal * 2 >= self.node_lease_ttl:
+            raise ValueError("NODE_LEASE_RENEWAL must be less than half of NODE_LEASE_TTL")
+        return self
+
+    @cached_property
+    def broker(self) -> str:
+        """The Celery broker's URL."""
+        return self.broker_url or _redis_database(self.redis_url, 1)
+
+    @cached_property
+    def result_backend(self) -> str:
+        """The URL of the store that counts the parts of a chord."""
+        return self.result_backend_url or _redis_database(self.redis_url, 2)
+
+    @cached_property
+    def cache(self) -> str:
+        """The URL of the store whose keys may be evicted at any time."""
+        return self.cache_url or _redis_database(self.redis_url, 3)
+
+
+def _redis_database(url: str, number: int) -> str:
+    """Return `url` with its database replaced by `number`."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
+
+
+def load_settings() -> Settings:
+    """Read the environment once.
+
+    Raises:
+        pydantic.ValidationError: a required value is missing or one is out of its range.
+    """
+    return Settings()
+
+
+class _DatabaseOnly(BaseSettings):
+    database_url: DatabaseUrl
+
+
+def database_url_from_environment() -> str:
+    """Return `DATABASE_URL` alone: a migration needs no other setting.
+
+    Raises:
+        pydantic.ValidationError: it is missing or no PostgreSQL URL.
+    """
+    return _DatabaseOnly().database_url
+
+
+class _Bind(BaseSettings):
+    bind: str = "127.0.0.1:8000"
+
+
+def bind_address() -> str:
+    """Return `BIND`: the host and port that the web process listens on."""
+    return _Bind().bind

@@ -1,0 +1,252 @@
+"""One Celery queue an agent, with the broker itself keeping the agent's limit.
+
+Each attached agent has a channel of its own on the worker's connection, whose prefetch count is the agent's
+concurrency limit. Tasks are acknowledged late, so the broker never hands out more than the limit. Channels live on the
+worker's event loop; other threads reach them through `call_soon`.
+
+A channel that is opened again (the broker was away, the agent's limit changed) starts with the limit less what still
+runs from before, and is given the rest as that ends.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import bootsteps
+from celery.worker.consumer.tasks import Tasks
+from kombu.common import ignore_errors
+
+from workspace.agent_bus import agent_queue
+from workspace.errors import RunFailure
+from workspace.interruptible import StopSignal
+from workspace.metrics import AGENTS_ATTACHED, TASKS_RUNNING
+from workspace.names import WorkspaceKey
+
+log = structlog.get_logger(__name__)
+
+
+class Refusal(Enum):
+    """Why a task got no slot."""
+
+    DUPLICATE = auto()  # a second message of a task that runs here
+    FULL = auto()
+
+
+@dataclass(eq=False)
+class Slot:
+    """One of an agent's slots, held by one task."""
+
+    queue: "AttachedAgent"
+    task_id: UUID
+    generation: int
+    """Of the channel that the message came by."""
+    stop: StopSignal = field(default_factory=StopSignal)
+
+    def is_alone(self) -> bool:
+        """Whether the agent has no other task running."""
+        return len(self.queue.running) <= 1
+
+
+@dataclass(eq=False)
+class AttachedAgent:
+    """An agent whose queue this node consumes."""
+
+    key: WorkspaceKey
+    agent_id: UUID
+    agent_name: str
+    limit: int
+    running: dict[UUID, Slot] = field(default_factory=dict)
+    generation: int = 0
+    consumer: Any = None
+    prefetch: int = 0
+
+    @property
+    def queue_name(self) -> str:
+        """The name of its Celery queue."""
+        return self.key.agent_queue(self.agent_name)
+
+    def free_for_channel(self) -> int:
+        """Return the prefetch count the present channel may have: the limit less what came by earlier channels."""
+        return self.limit - sum(slot.generation != self.generation for slot in tuple(self.running.values()))
+
+
+class AgentQueues:
+    """The agents attached to this node. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._by_id: dict[UUID, AttachedAgent] = {}
+        self._by_queue: dict[str, AttachedAgent] = {}
+        self._worker: Any = None
+
+    # -- what is attached ------------------------------------------------------------------------------------
+
+    def attach(self, key: WorkspaceKey, agent_id: UUID, agent_name: str, limit: int) -> None:
+        """Begin to consume an agent's queue, or take over a changed limit at once."""
+        with self._lock:
+            agent = self._by_id.get(agent_id)
+            if agent is None:
+                agent = AttachedAgent(key, agent_id, agent_name, limit)
+                self._by_id[agent_id] = agent
+                self._by_queue[agent.queue_name] = agent
+                log.info("agent_attached", queue=agent.queue_name, limit=limit)
+            elif agent.limit == limit:
+                return
+            agent.limit = limit
+            AGENTS_ATTACHED.set(len(self._by_id))
+        self._soon(self._adjust, agent)
+
+    def detach(self, agent_id: UUID, reason: RunFailure) -> None:
+        """Stop consuming an agent's queue, and its running work with it."""
+        with self._lock:
+            agent = self._by_id.pop(agent_id, None)
+            if agent is None:
+                return
+            del self._by_queue[agent.queue_name]
+            AGENTS_ATTACHED.set(len(self._by_id))
+            slots = tuple(agent.running.values())
+        log.info("agent_detached", queue=agent.queue_name, running=len(slots))
+        for slot in slots:
+            slot.stop.stop(reason)
+        self._soon(self._close, agent)
+
+    def stop_all(self, reason: RunFailure) -> None:
+        """Tell all running work to stop."""
+        with self._lock:
+            slots = [slot for agent in self._by_id.values() for slot in agent.running.values()]
+        for slot in slots:
+            slot.stop.stop(reason)
+
+    def attached(self) -> list[AttachedAgent]:
+        """Return the agents attached now."""
+        with self._lock:
+            return list(self._by_id.values())
+
+    # -- a task enters and leaves ----------------------------------------------------------------------------
+
+    def find(self, queue_name: str) -> AttachedAgent | None:
+        """Return the agent of a queue, if it is attached."""
+        with self._lock:
+            return self._by_queue.get(queue_name)
+
+    def enter(self, agent: AttachedAgent, task_id: UUID) -> Slot | Refusal:
+        """Take a slot for a task, unless it holds one or all are taken."""
+        with self._lock:
+            if task_id in agent.running:
+                return Refusal.DUPLICATE
+            if len(agent.running) >= agent.limit:
+                return Refusal.FULL
+            slot = Slot(agent, task_id, agent.generation)
+            agent.running[task_id] = slot
+        TASKS_RUNNING.inc()
+        return slot
+
+    def leave(self, slot: Slot) -> None:
+        """Give the slot back."""
+        with self._lock:
+            slot.queue.running.pop(slot.task_id, None)
+            came_by_an_earlier_channel = slot.generation != slot.queue.generation
+        TASKS_RUNNING.dec()
+        if came_by_an_earlier_channel:
+            self._soon(self._adjust, slot.queue)
+
+    # -- on the worker's loop --------------------------------------------------------------------------------
+
+    def connected(self, worker: Any) -> None:
+        """Open a channel for each attached agent: the worker's consumer (re)started on a new connection."""
+        with self._lock:
+            self._worker = worker
+            agents = tuple(self._by_id.values())
+            for agent in agents:
+                agent.consumer = None
+                agent.prefetch = 0
+                agent.generation += 1
+        for agent in agents:
+            self._adjust(agent)
+
+    def disconnected(self) -> None:
+        """Take no more work: the connection is lost, or the node is stopping and keeps it for acknowledgements."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+            consumers = [agent.consumer for agent in self._by_id.values() if agent.consumer is not None]
+        for consumer in consumers:
+            ignore_errors(worker, consumer.cancel)
+
+    def _soon(self, call: Callable[[AttachedAgent], None], agent: AttachedAgent) -> None:
+        worker = self._worker
+        if worker is not None:
+            worker.call_soon(self._guarded, call, agent)
+
+    def _guarded(self, call: Callable[[AttachedAgent], None], agent: AttachedAgent) -> None:
+        """Run on the loop, where a lost connection must surface to the worker's own reconnect and nothing else may."""
+        worker = self._worker
+        if worker is None:
+            return
+        try:
+            call(agent)
+        except worker.connection.connection_errors as error:
+            log.warning("agent_channel_lost", queue=agent.queue_name, error=repr(error))
+            raise
+        except Exception:
+            log.exception("agent_channel_failed", queue=agent.queue_name)
+
+    def _adjust(self, agent: AttachedAgent) -> None:
+        """Bring the agent's channel to its prefetch count; none at all when nothing may be handed out."""
+        if self._worker is None or agent.agent_id not in self._by_id:
+            return
+        wanted = agent.free_for_channel()
+        if wanted <= 0 and agent.prefetch:
+            # On every broker a prefetch count of 0 means no limit. A channel that handed out work of its own is
+            # brought down to the lowered limit by closing it: what it handed out counts as an earlier channel's.
+            self._close(agent)
+            return
+        if wanted == agent.prefetch or wanted <= 0:
+            return
+        if agent.consumer is not None and self._worker.connection.transport.driver_type != "redis":
+            # AMQP's basic_qos reaches new consumers only.
+            self._close(agent)
+            wanted = agent.free_for_channel()
+            if wanted <= 0:
+                return
+        if agent.consumer is None:
+            self._open(agent, wanted)
+        else:
+            agent.consumer.qos(prefetch_count=wanted)
+        agent.prefetch = wanted
+
+    def _open(self, agent: AttachedAgent, prefetch: int) -> None:
+        worker = self._worker
+        channel = worker.connection.channel()
+        channel.basic_qos(0, prefetch, False)
+        consumer = worker.app.amqp.TaskConsumer(
+            channel, queues=[agent_queue(agent.queue_name)], on_decode_error=worker.on_decode_error
+        )
+        consumer.on_message = worker.create_task_handler()
+        consumer.consume()
+        agent.consumer = consumer
+
+    def _close(self, agent: AttachedAgent) -> None:
+        consumer, agent.consumer, agent.prefetch = agent.consumer, None, 0
+        with self._lock:
+            agent.generation += 1
+        if consumer is not None:
+            consumer.cancel()
+            consumer.channel.close()
+
+
+class AgentQueuesStep(bootsteps.StartStopStep):
+    """Ties the node's agent queues to the life of the worker's consumer."""
+
+    requires = (Tasks,)
+
+    def start(self, c: Any) -> None:
+        """Open the channels: the first time, and after each reconnect."""
+        c.app.node.queues.connected(c)
+
+    def stop(self, c: Any) -> None:
+        """Stop taking work. The channels close with their connection, which returns what was not started."""
+        c.app.node.queues.disconnected()

@@ -1,0 +1,36 @@
+"""The Celery tasks. Each is a doorbell: it takes ids, finds the service, calls one method, and may ring twice."""
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import Task, shared_task
+from celery.exceptions import Reject
+
+from workspace.names import TaskName, WorkspaceKey
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name=TaskName.RUN_AGENT_TASK, bind=True)
+def run_agent_task(self: Task, task_id: str) -> None:
+    """Run one task of the agent on whose queue the message came.
+
+    Raises:
+        Reject: every slot of the agent is taken; the message goes back to its queue.
+    """
+    queue = self.request.delivery_info["routing_key"]
+    if not self.app.node.run_task(UUID(task_id), queue):
+        raise Reject(f"no slot free on {queue}", requeue=True)
+
+
+@shared_task(name=TaskName.PLACE_WORKSPACE, bind=True)
+def place_workspace(self: Task, user_id: str, project_id: str) -> None:
+    """Host a workspace that nobody hosts."""
+    self.app.node.host(WorkspaceKey(UUID(user_id), UUID(project_id)))
+
+
+@shared_task(name=TaskName.SWEEP, bind=True)
+def sweep(self: Task) -> dict[str, Any]:
+    """Send what was lost, end what was left behind."""
+    return dict(self.app.node.sweep())

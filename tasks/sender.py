@@ -1,0 +1,14 @@
+"""The Celery app of the web process: it sends, and it never waits for long."""
+
+from celery import Celery
+
+from settings import Settings
+
+
+def web_sender(settings: Settings) -> Celery:
+    """Return an app that only sends, for the web process: it gives up within `redis_timeout` instead of waiting."""
+    sender = Celery("codelab-web", set_as_current=False)
+    sender.config_from_object("celeryconfig")
+    options = {"socket_timeout": settings.redis_timeout, "socket_connect_timeout": settings.redis_timeout}
+    sender.conf.broker_transport_options = {**sender.conf.broker_transport_options, **options}
+    return sender

@@ -1,0 +1,369 @@
+"""The stand-in model server behaves to the real OpenAI SDK as a model does, and does what it is told.
+
+The server runs as the stack runs it: as a process under gunicorn, with the same command line.
+"""
+
+import asyncio
+import base64
+import subprocess
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletionChunk
+
+from devstack import programs
+from devstack.directory import ROOT
+from devstack.ports import free_ports
+from devstack.standin.answer import INTRODUCTION
+
+WEATHER: Any = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The server's address."""
+    (port,) = free_ports(1)
+    program = programs.standin(port)
+    process = subprocess.Popen(program.command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + program.ready_seconds
+        while not program.ready():
+            assert process.poll() is None, "the stand-in did not start"
+            assert time.monotonic() < deadline, "the stand-in did not become ready"
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def control(address: str) -> Iterator[httpx.Client]:
+    """The server's controls, cleared before each test."""
+    with httpx.Client(base_url=f"{address}/_control", trust_env=False) as client:
+        for part in ("rules", "witness", "requests"):
+            client.delete(f"/{part}").raise_for_status()
+        yield client
+
+
+@pytest.fixture
+def sdk(address: str, control: httpx.Client) -> Iterator[openai.OpenAI]:
+    """The real SDK, without retries of its own."""
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+def said(sdk: openai.OpenAI, text: str, **options: Any) -> str:
+    """The answer to one message."""
+    answer = sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": text}], **options)
+    return str(answer.choices[0].message.content)
+
+
+def streamed(sdk: openai.OpenAI, text: str, **options: Any) -> list[ChatCompletionChunk]:
+    """The chunks of the answer to one message."""
+    messages: Any = [{"role": "user", "content": text}]
+    return list(sdk.chat.completions.create(model="m", messages=messages, stream=True, **options))
+
+
+def collect(stream: openai.Stream[ChatCompletionChunk], words: list[str]) -> None:
+    """Append the words of a stream as far as it comes."""
+    for chunk in stream:
+        if chunk.choices[0].delta.content:
+            words.append(chunk.choices[0].delta.content)  # it may break in between
+
+
+def content(chunks: list[ChatCompletionChunk]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def seen(control: httpx.Client, key: str) -> dict[str, int]:
+    keys: dict[str, dict[str, int]] = control.get("/witness").json()["keys"]
+    return keys.get(key, {"current": 0, "max": 0, "total": 0})
+
+
+def test_it_says_that_it_is_no_real_model(sdk: openai.OpenAI) -> None:
+    assert said(sdk, "Good morning") == f"{INTRODUCTION} You said: Good morning"
+
+
+def test_a_stream_carries_the_same_words_one_by_one(sdk: openai.OpenAI) -> None:
+    chunks = streamed(sdk, "Good morning")
+    assert content(chunks) == f"{INTRODUCTION} You said: Good morning"
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert sum(bool(chunk.choices[0].delta.content) for chunk in chunks) == len(content(chunks).split())
+
+
+def test_a_stream_ends_with_the_usage_if_asked(sdk: openai.OpenAI) -> None:
+    chunks = streamed(sdk, "two words [tokens=7]", stream_options={"include_usage": True})
+    assert chunks[-1].choices == []
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (3, 7, 10)
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+
+
+def test_a_plain_answer_counts_the_same_usage(sdk: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "two words [tokens=7]"}]
+    usage = sdk.chat.completions.create(model="m", messages=messages).usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (3, 7, 10)
+
+
+def test_the_asynchronous_sdk_works_alike(address: str) -> None:
+    async def talk() -> tuple[str, str]:
+        messages: Any = [{"role": "user", "content": "[tokens=3]"}]
+        async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="any") as sdk:
+            plain = await sdk.chat.completions.create(model="m", messages=messages)
+            stream = await sdk.chat.completions.create(model="m", messages=messages, stream=True)
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+            return str(plain.choices[0].message.content), "".join(pieces)
+
+    assert asyncio.run(talk()) == ("tok1 tok2 tok3", "tok1 tok2 tok3")
+
+
+def test_the_token_limit_cuts_the_answer(sdk: openai.OpenAI) -> None:
+    chunks = streamed(sdk, "[tokens=9]", max_completion_tokens=4)
+    assert content(chunks).split() == ["tok1", "tok2", "tok3", "tok4"]
+    assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_a_delay_is_half_before_the_first_token_and_half_behind_it(sdk: openai.OpenAI) -> None:
+    started = time.monotonic()
+    messages: Any = [{"role": "user", "content": "[delay=0.8] [tokens=5]"}]
+    times = []
+    for chunk in sdk.chat.completions.create(model="m", messages=messages, stream=True):
+        if chunk.choices[0].delta.content:
+            times.append(time.monotonic() - started)
+    assert times[0] == pytest.approx(0.4, abs=0.15)
+    assert times[-1] == pytest.approx(0.8, abs=0.15)
+    assert times[2] == pytest.approx(0.6, abs=0.15)
+
+
+def test_a_plain_answer_takes_its_whole_delay(sdk: openai.OpenAI) -> None:
+    started = time.monotonic()
+    said(sdk, "[first=0.2] [gap=0.1] [tokens=4]")
+    assert time.monotonic() - started == pytest.approx(0.5, abs=0.15)
+
+
+def test_tool_calls_then_an_answer_that_quotes_their_results(sdk: openai.OpenAI) -> None:
+    question: Any = {"role": "user", "content": '[tool=weather {"city": "Rome"}] [tool=weather {"city": "Oslo"}]'}
+    turn = sdk.chat.completions.create(model="m", messages=[question], tools=[WEATHER]).choices[0]
+    assert turn.finish_reason == "tool_calls"
+    assert turn.message.content is None
+    calls: Any = turn.message.tool_calls
+    assert [call.function.arguments for call in calls] == ['{"city": "Rome"}', '{"city": "Oslo"}']
+    results: Any = [
+        {"role": "tool", "tool_call_id": call.id, "content": weather}
+        for call, weather in zip(calls, ("sunny", "snow"), strict=True)
+    ]
+    messages: Any = [question, turn.message.model_dump(exclude_none=True), *results]
+    answer = sdk.chat.completions.create(model="m", messages=messages).choices[0]
+    assert "sunny; snow" in str(answer.message.content)
+    assert answer.finish_reason == "stop"
+
+
+def test_tool_calls_stream_in_pieces(sdk: openai.OpenAI) -> None:
+    arguments = '{"city": "a city whose name does not fit into one piece"}'
+    messages: Any = [{"role": "user", "content": f"[tool=weather {arguments}] [tool=clock]"}]
+    with sdk.chat.completions.stream(model="m", messages=messages, tools=[WEATHER]) as stream:
+        events = list(stream)
+        turn: Any = stream.get_final_completion().choices[0]
+    assert turn.finish_reason == "tool_calls"
+    assert [(call.function.name, call.function.arguments) for call in turn.message.tool_calls] == [
+        ("weather", arguments),
+        ("clock", "{}"),
+    ]
+    assert sum(event.type == "tool_calls.function.arguments.delta" for event in events) > 2
+
+
+def test_an_answer_by_schema_is_the_smallest_that_is_valid(sdk: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"tasks": {"type": "array"}, "note": {}}, "required": ["tasks"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "plan", "schema": schema}}
+    assert said(sdk, "plan", response_format=wanted) == '{"tasks": []}'
+    assert said(sdk, 'plan [say={"tasks": ["a"]}]', response_format=wanted) == '{"tasks": ["a"]}'
+
+
+def test_a_failure_is_the_error_that_the_sdk_knows(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.RateLimitError) as caught:
+        said(sdk, "[fail=429] [retry_after=2]")
+    assert caught.value.response.headers["Retry-After"] == "2"
+    with pytest.raises(openai.InternalServerError) as failed:
+        streamed(sdk, "[fail=503]")
+    assert failed.value.status_code == 503
+    assert failed.value.response.headers["Retry-After"] == "0"
+
+
+def test_a_counted_failure_ends(sdk: openai.OpenAI) -> None:
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError):
+            said(sdk, "one [fail=503x2] [say=fine]")
+    assert said(sdk, "one [fail=503x2] [say=fine]") == "fine"
+    with pytest.raises(openai.InternalServerError):
+        said(sdk, "another [fail=503x2] [say=fine]")
+
+
+def test_a_broken_stream_breaks_after_its_tokens(sdk: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "[tokens=20] [break=5x1]"}]
+    words = []
+    with pytest.raises(openai.APIConnectionError):
+        for chunk in sdk.chat.completions.create(model="m", messages=messages, stream=True):
+            words.append(chunk.choices[0].delta.content)
+    assert len([word for word in words if word]) == 5
+    stream = sdk.chat.completions.create(model="m", messages=messages, stream=True)
+    assert len([chunk for chunk in stream if chunk.choices[0].delta.content]) == 20
+
+
+def test_a_broken_plain_answer_is_a_connection_error(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIConnectionError):
+        said(sdk, "[break=0]")
+
+
+def test_a_silent_model_sends_nothing_and_notices_that_its_client_left(
+    sdk: openai.OpenAI, control: httpx.Client
+) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.APITimeoutError):
+            said(sdk, "[silent=30]", stream=stream, timeout=0.3)
+    assert seen(control, "m")["total"] == 2
+    assert eventually(lambda: seen(control, "m")["current"] == 0)
+
+
+def test_a_message_that_makes_no_sense_is_refused(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="delay=soon"):
+        said(sdk, "[delay=soon]")
+    with pytest.raises(openai.BadRequestError, match="non-empty list"):
+        sdk.chat.completions.create(model="m", messages=[])
+
+
+def test_rules_answer_by_user_message_system_prompt_and_model(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    rules = [
+        {"match": "^weather in (Rome|Oslo)$", "say": "sunny"},
+        {"match": "planner", "in": "system", "say": "a plan"},
+        {"match": "^big$", "in": "model", "tool": ["look {}", {"name": "find", "arguments": {"n": 1}}]},
+    ]
+    assert control.post("/rules", json=rules).json() == {"rules": 3}
+    assert said(sdk, "weather in Oslo") == "sunny"
+    assert said(sdk, "weather in Oslo [say=but here it rains]") == "but here it rains"
+    messages: Any = [{"role": "system", "content": "You are a planner."}, {"role": "user", "content": "go"}]
+    assert sdk.chat.completions.create(model="m", messages=messages).choices[0].message.content == "a plan"
+    calls: Any = sdk.chat.completions.create(model="big", messages=messages[1:]).choices[0].message.tool_calls
+    assert [call.function.name for call in calls] == ["look", "find"]
+    control.delete("/rules")
+    assert said(sdk, "weather in Oslo").startswith(INTRODUCTION)
+
+
+def test_a_rule_that_cannot_be_understood_is_refused(control: httpx.Client) -> None:
+    for rule in ({"match": "("}, {"in": "moon"}, {"sey": "x"}, {"tokens": "many"}):
+        answer = control.post("/rules", json=[rule])
+        assert answer.status_code == 400, rule
+
+
+def test_the_witness_counts_simultaneous_requests_for_each_agent(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    def ask(agent: str) -> None:
+        said(sdk, "[delay=0.5] [tokens=2]", stream=False, extra_headers={"X-Codelab-Agent": agent})
+
+    with ThreadPoolExecutor(5) as threads:
+        list(threads.map(ask, ["a", "a", "a", "b", "b"]))
+    for _ in range(3):
+        said(sdk, "hello", user="c")
+    assert seen(control, "a") == {"current": 0, "max": 3, "total": 3}
+    assert seen(control, "b") == {"current": 0, "max": 2, "total": 2}
+    assert seen(control, "c") == {"current": 0, "max": 1, "total": 3}
+    assert control.get("/witness").json()["all"] == {"current": 0, "max": 5, "total": 8}
+
+
+def test_a_client_that_gave_up_is_not_counted_with_its_successor(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    messages: Any = [{"role": "user", "content": "[silent=5]"}]
+    for _ in range(5):
+        with pytest.raises(openai.APITimeoutError):
+            sdk.chat.completions.create(model="m", messages=messages, timeout=0.05)
+    said(sdk, "hello")
+    assert seen(control, "m")["max"] == 1
+
+
+def test_the_requests_can_be_read_back(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    for number in range(3):
+        said(sdk, f"number {number}", temperature=0.5)
+    requests = control.get("/requests", params={"limit": 2}).json()["requests"]
+    assert [each["body"]["messages"][0]["content"] for each in requests] == ["number 1", "number 2"]
+    assert requests[0]["body"]["temperature"] == 0.5
+    assert requests[0]["path"] == "/v1/chat/completions"
+
+
+def test_models_are_listed(sdk: openai.OpenAI) -> None:
+    assert "stand-in" in [model.id for model in sdk.models.list()]
+
+
+def test_embeddings_are_deterministic_lexical_and_normalised(sdk: openai.OpenAI) -> None:
+    texts = ["The cat sat on the mat", "A cat sits on a mat", "Quarterly revenue grew by nine percent"]
+    first, near, far = (each.embedding for each in sdk.embeddings.create(model="e", input=texts).data)
+
+    def similarity(left: list[float], right: list[float]) -> float:
+        return sum(x * y for x, y in zip(left, right, strict=True))
+
+    assert len(first) == 1536
+    assert similarity(first, first) == pytest.approx(1, abs=1e-5)
+    assert similarity(first, near) > similarity(first, far) + 0.2
+    again = sdk.embeddings.create(model="e", input=texts[0]).data[0].embedding
+    assert again == first
+
+
+def test_embeddings_honour_dimensions_and_both_formats(address: str, sdk: openai.OpenAI) -> None:
+    assert len(sdk.embeddings.create(model="e", input="x", dimensions=64).data[0].embedding) == 64
+    body: dict[str, Any] = {"model": "e", "input": ["hello world"], "dimensions": 8}
+    with httpx.Client(base_url=f"{address}/v1", trust_env=False) as http:
+        plain = http.post("/embeddings", json=body).json()["data"][0]["embedding"]
+        packed = http.post("/embeddings", json=body | {"encoding_format": "base64"}).json()["data"][0]["embedding"]
+        assert http.post("/embeddings", json=body | {"input": ""}).status_code == 400
+    assert list(array("f", base64.b64decode(packed))) == pytest.approx(plain, abs=1e-6)
+
+
+def test_it_holds_hundreds_of_streams_at_once(address: str, control: httpx.Client) -> None:
+    count = 500
+    body = b'{"model": "crowd", "stream": true, "messages": [{"role": "user", "content": "[delay=2] [tokens=5]"}]}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    async def one() -> int:
+        # Not the SDK: its client alone takes longer for so many connections than the server does.
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"data: [DONE]")
+        writer.close()
+        return answer.count(b'"content": "tok')
+
+    async def talk() -> list[int]:
+        return await asyncio.gather(*(one() for _ in range(count)))
+
+    assert asyncio.run(talk()) == [5] * count
+    assert seen(control, "crowd")["total"] == count
+    assert seen(control, "crowd")["max"] > count * 0.9
+
+
+def test_a_stream_that_is_closed_early_leaves_the_witness(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    messages: Any = [{"role": "user", "content": "[tokens=100] [gap=0.05]"}]
+    started = threading.Event()
+    with sdk.chat.completions.create(model="m", messages=messages, stream=True) as stream:
+        for _ in stream:
+            started.set()
+            break
+    assert started.is_set()
+    assert eventually(lambda: seen(control, "m")["current"] == 0, 1.0)

@@ -1,0 +1,83 @@
+"""Which script answers a request, and how often a disturbance happens."""
+
+from typing import Any
+
+import pytest
+
+from devstack.standin.conversation import BadRequestError, Conversation
+from devstack.standin.rules import Rule, RuleBook
+from devstack.standin.script import Script, ScriptError
+
+
+def talk(text: Any, system: str = "", model: str = "m") -> Conversation:
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    return Conversation.parse({"model": model, "messages": messages})
+
+
+def book(*rules: dict[str, Any], defaults: Script | None = None) -> RuleBook:
+    made = RuleBook(defaults or Script())
+    made.add([Rule.parse(rule) for rule in rules])
+    return made
+
+
+def test_the_message_wins_over_the_rule_and_the_rule_over_the_default() -> None:
+    rules = book({"match": "x", "say": "rule", "gap": 0.2}, defaults=Script(say="default", gap=0.1, first=0.3))
+    script = rules.decide(talk("x [say=own]")).script
+    assert (script.say, script.gap, script.first) == ("own", 0.2, 0.3)
+
+
+def test_the_first_rule_that_matches_counts() -> None:
+    rules = book({"match": "no", "say": "1"}, {"match": "o", "say": "2"}, {"match": "o", "say": "3"})
+    assert rules.decide(talk("ox")).script.say == "2"
+
+
+def test_rules_look_where_they_are_told_to() -> None:
+    rules = book({"match": "plan", "in": "system", "say": "s"}, {"match": "big", "in": "model", "say": "m"})
+    assert rules.decide(talk("plan")).script.say is None
+    assert rules.decide(talk("x", system="you plan")).script.say == "s"
+    assert rules.decide(talk("x", model="big")).script.say == "m"
+
+
+def test_a_counted_disturbance_of_a_message_is_counted_for_that_message() -> None:
+    rules = book()
+    assert [rules.decide(talk("a [fail=503x2]")).fail for _ in range(3)] == [503, 503, None]
+    assert rules.decide(talk("b [fail=503x2]")).fail == 503
+
+
+def test_a_counted_disturbance_of_a_rule_is_counted_for_that_rule() -> None:
+    rules = book({"match": "a", "fail": "500x2"}, {"match": "b", "fail": "500x2"})
+    assert [rules.decide(talk(text)).fail for text in ("a1", "a2", "a3", "b1")] == [500, 500, None, 500]
+
+
+def test_a_failure_leaves_the_other_counts_for_the_request_that_gets_so_far() -> None:
+    rules = book()
+    seen = [rules.decide(talk("[fail=503x1] [break=2x1] [silent=3x1]")) for _ in range(3)]
+    assert [(each.fail, each.break_after, each.silent) for each in seen] == [
+        (503, None, 0),
+        (None, 2, 3),
+        (None, None, 0),
+    ]
+
+
+def test_clearing_forgets_rules_and_counts() -> None:
+    rules = book({"match": "", "say": "rule"})
+    rules.decide(talk("[fail=503x1]"))
+    rules.clear()
+    decision = rules.decide(talk("[fail=503x1]"))
+    assert (decision.fail, decision.script.say) == (503, None)
+
+
+@pytest.mark.parametrize("rule", [{"match": "("}, {"match": 5}, {"in": "moon"}, {"unknown": 1}])
+def test_a_rule_that_cannot_be_understood_is_an_error(rule: dict[str, Any]) -> None:
+    with pytest.raises(ScriptError):
+        Rule.parse(rule)
+
+
+def test_a_message_in_parts_is_one_text() -> None:
+    assert talk([{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]).user == "one two"
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"model": "m"}, {"model": "m", "messages": ["x"]}, {"messages": [{}]}])
+def test_a_body_that_is_no_chat_request_is_refused(body: Any) -> None:
+    with pytest.raises(BadRequestError):
+        Conversation.parse(body)

@@ -1,0 +1,49 @@
+"""Remembers which runs' ends were told, and writes it down for many at once.
+
+`runs.announced_at` is what keeps the sweeper from telling a run's end again. Written with each message it would be a
+fourth commit; written every second for all of them it is none. A node that dies in between has its last second told
+twice, which a client sees as the same fact again.
+"""
+
+import threading
+from uuid import UUID
+
+from sqlalchemy import update
+
+from models import Run, utc_now
+from models.tenancy import Database
+
+
+class Announcements:
+    """Collects run ids from the threads of a process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._told: list[UUID] = []
+
+    def add(self, run_id: UUID) -> None:
+        """Note that the run's terminal event is out."""
+        with self._lock:
+            self._told.append(run_id)
+
+    def flush(self) -> int:
+        """Write down what was noted; returns how many runs."""
+        with self._lock:
+            told, self._told = self._told, []
+        if not told:
+            return 0
+        try:
+            with self._database.system_session("announced runs") as session:
+                session.execute(
+                    update(Run)
+                    .where(Run.id.in_(told))
+                    .values(announced_at=utc_now())
+                    .execution_options(synchronize_session=False)
+                )
+                session.commit()
+        except Exception:
+            with self._lock:
+                self._told = told + self._told
+            raise
+        return len(told)

@@ -1,0 +1,205 @@
+"""A direct run on its node: start, context, agent, finish, and the events that tell of each.
+
+Three commits a message (the accept was the first), and no session is held open while the model is waited for.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from models import utc_now
+from models.statuses import AgentStatus, MessageRole, RunMode
+from settings import Settings
+from workspace.agent_bus import AgentBus
+from workspace.agent_config import AgentConfig
+from workspace.agent_health import AgentHealth
+from workspace.announcements import Announcements
+from workspace.errors import AgentDeleted, InternalFailure, RunFailure, WorkerShutdown
+from workspace.event_publisher import EventPublisher
+from workspace.events import (
+    AgentStatusChanged,
+    EventScope,
+    Failure,
+    MessageCreated,
+    Payload,
+    RunCompleted,
+    RunFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskProgress,
+    TaskStarted,
+    Usage,
+)
+from workspace.history import fit, prompt
+from workspace.interruptible import StopSignal
+from workspace.ledger import Host, Ledger, Settled, StartedTask
+from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
+from workspace.names import WorkspaceKey
+from workspace.runner import AgentRunner, Assignment, Failed, Final
+
+log = structlog.get_logger(__name__)
+
+ConfigLoader = Callable[[WorkspaceKey, UUID, int], AgentConfig | None]
+"""Returns an agent's config of at least the given version, or `None` if the agent is gone."""
+
+
+class Slot(Protocol):
+    """One of the agent's slots on this node, held by one task."""
+
+    stop: StopSignal
+
+    def is_alone(self) -> bool:
+        """Whether the agent has no other task running."""
+
+
+def describe(failure: RunFailure) -> Failure:
+    """Return what a client is told of a failure."""
+    return Failure(
+        error_code=failure.code,
+        detail=failure.detail,
+        retryable=failure.retryable,
+        retry_after=failure.retry_after,
+    )
+
+
+class DirectRun:
+    """Carries out one task of a direct run."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        ledger: Ledger,
+        publisher: EventPublisher,
+        runner: AgentRunner,
+        bus: AgentBus,
+        health: AgentHealth,
+        announcements: Announcements,
+        load_config: ConfigLoader,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._publisher = publisher
+        self._runner = runner
+        self._bus = bus
+        self._health = health
+        self._announcements = announcements
+        self._load_config = load_config
+
+    def execute(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host, slot: Slot) -> bool:
+        """Run one task to its end, in the slot that it holds.
+
+        Returns:
+            Whether there was anything to do.
+        """
+        task = self._ledger.start(task_id, key, agent_id, host)
+        if task is None:
+            return False
+        with structlog.contextvars.bound_contextvars(run_id=str(task.run_id), session_id=str(task.session_id)):
+            self._announce_start(task, was_idle=slot.is_alone())
+            try:
+                outcome = self._answer(task, slot.stop)
+            except Exception:  # the border of a task: whatever else goes wrong becomes an honest failure
+                log.exception("task_crashed")
+                outcome = Failed(failure=InternalFailure(), usage=Usage())
+            self._settle(task, outcome, slot)
+        return True
+
+    def _announce_start(self, task: StartedTask, *, was_idle: bool) -> None:
+        events: list[Payload] = []
+        if was_idle:
+            events.append(_status(task, AgentStatus.BUSY))
+        events.append(TaskStarted(agent_id=task.agent_id, agent_name=task.agent_name, attempt=task.attempt))
+        self._publisher.publish(_scope(task), *events)
+
+    def _answer(self, task: StartedTask, stop: StopSignal) -> Final | Failed:
+        config = self._load_config(task.key, task.agent_id, task.agent_version)
+        if config is None:
+            return Failed(failure=AgentDeleted(), usage=Usage())
+        seconds = config.limits.timeout_seconds or self._settings.task_deadline
+        conversation = fit(
+            task.newest_messages,
+            messages=self._settings.history_messages,
+            tokens=self._settings.history_tokens,
+        )
+        assignment = Assignment(
+            agent=str(task.agent_id),
+            config=config,
+            model=config.model or self._settings.default_model,
+            messages=prompt(config.system_prompt, conversation),
+            deadline=time.monotonic() + min(seconds, self._settings.task_deadline),
+        )
+        scope = _scope(task)
+
+        def send(text: str, offset: int, turn: int, attempt: int) -> None:
+            self._publisher.publish(scope, TaskProgress(text=text, offset=offset, turn=turn, attempt=attempt))
+
+        return self._runner.run(assignment, send, stop)
+
+    def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
+        match outcome:
+            case Final(text=text, usage=usage):
+                settled = self._ledger.complete(task, text, usage)
+                events = _success(task, text, usage, settled)
+            case Failed(failure=WorkerShutdown()) if self._ledger.requeue(task):
+                log.info("task_requeued", task_id=str(task.id))
+                return
+            case Failed(failure=failure, usage=usage):
+                told = describe(failure)
+                settled = self._ledger.fail(task, told, usage)
+                events = [
+                    TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=told),
+                    RunFailed(mode=RunMode.DIRECT, error=told),
+                ]
+        if settled is None:
+            log.warning("result_refused", task_id=str(task.id), reason="the task is no longer this node's")
+            return
+        self._after(task, outcome, settled, events, slot)
+
+    def _after(
+        self, task: StartedTask, outcome: Final | Failed, settled: Settled, events: list[Payload], slot: Slot
+    ) -> None:
+        """Tell of what is committed, and send what it released."""
+        TASKS_SETTLED.labels("completed" if isinstance(outcome, Final) else "failed").inc()
+        TASK_SECONDS.observe(_duration(task))
+        if settled.next_task:
+            self._bus.send_task_to_agent(*settled.next_task[1:], settled.next_task.id)
+        changed = self._health.record(task.key, task.agent_id, outcome)
+        if changed or slot.is_alone():
+            events.append(_status(task, *self._health.status(task.agent_id)))
+        if self._publisher.publish(_scope(task), *events) is not None:
+            self._announcements.add(task.run_id)
+
+
+def _scope(task: StartedTask) -> EventScope:
+    return EventScope(key=task.key, session_id=task.session_id, run_id=task.run_id, task_id=task.id)
+
+
+def _status(task: StartedTask, status: AgentStatus, reason: str | None = None) -> AgentStatusChanged:
+    return AgentStatusChanged(agent_id=task.agent_id, agent_name=task.agent_name, status=status, reason=reason)
+
+
+def _duration(task: StartedTask) -> float:
+    return (utc_now() - task.started_at).total_seconds()
+
+
+def _success(task: StartedTask, text: str, usage: Usage, settled: Settled | None) -> list[Payload]:
+    message_id = settled.message_id if settled else None
+    if message_id is None:
+        return []
+    return [
+        TaskCompleted(
+            agent_id=task.agent_id, agent_name=task.agent_name, usage=usage, duration_seconds=_duration(task)
+        ),
+        MessageCreated(
+            message_id=message_id,
+            role=MessageRole.ASSISTANT,
+            content=text,
+            agent_id=task.agent_id,
+            agent_name=task.agent_name,
+        ),
+        RunCompleted(mode=RunMode.DIRECT, message_id=message_id, usage=usage),
+    ]

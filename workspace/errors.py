@@ -1,0 +1,154 @@
+"""What can go wrong, as one tree. The docstring is the default message; data are attributes.
+
+Who is to blame decides the class: `RequestError` the caller, `Unavailable` a part of ours that may come back,
+`RunFailure` the work itself. `api.errors` maps each code to its HTTP status.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorCode(StrEnum):
+    """The machine-readable names on the wire. They never change."""
+
+    NOT_FOUND = "not_found"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    VALIDATION_ERROR = "validation_error"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    RATE_LIMITED = "rate_limited"
+    AGENT_NAME_TAKEN = "agent_name_taken"
+    AGENT_QUEUE_FULL = "agent_queue_full"
+    SESSION_BUSY = "session_busy"
+    TOO_MANY_STREAMS = "too_many_streams"
+    DEFAULT_PROJECT = "default_project"
+    OVERLOADED = "overloaded"
+    INTERNAL_ERROR = "internal_error"
+    WORKER_LOST = "worker_lost"
+    WORKER_SHUTDOWN = "worker_shutdown"
+    AGENT_DELETED = "agent_deleted"
+    CANCELLED = "cancelled"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    MODEL_ERROR = "model_error"
+
+
+class CodelabError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
+
+    def __init__(self, detail: str | None = None, *, retry_after: float | None = None) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.retry_after = retry_after
+        """Seconds after which the same call may work, where that is known."""
+        super().__init__(self.detail)
+
+
+class RequestError(CodelabError):
+    """The request cannot be carried out as it is."""
+
+
+class NotFound(RequestError):
+    """Not found."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class InvalidInput(RequestError):
+    """The input does not have the form it needs."""
+
+    code = ErrorCode.VALIDATION_ERROR
+
+
+class AgentNameTaken(RequestError):
+    """An agent of this name exists in the project."""
+
+    code = ErrorCode.AGENT_NAME_TAKEN
+
+
+class DefaultProjectKept(RequestError):
+    """The default project cannot be deleted."""
+
+    code = ErrorCode.DEFAULT_PROJECT
+
+
+class AgentQueueFull(RequestError):
+    """The agent's queue is full."""
+
+    code = ErrorCode.AGENT_QUEUE_FULL
+
+    def __init__(self, *, queued: int, limit: int, retry_after: float) -> None:
+        super().__init__(f"The agent has {queued} tasks waiting, its queue takes {limit}.", retry_after=retry_after)
+        self.queued = queued
+
+
+class TooManyStreams(RequestError):
+    """Too many event streams are open."""
+
+    code = ErrorCode.TOO_MANY_STREAMS
+
+
+class Unavailable(CodelabError):
+    """A part of the system is out of reach; the same request may work soon."""
+
+    code = ErrorCode.OVERLOADED
+
+
+class RunFailure(CodelabError):
+    """The work of a task failed."""
+
+    retryable: ClassVar[bool] = False
+    """Whether sending the same message again may work."""
+
+
+class ModelFailure(RunFailure):
+    """The model's provider refused the request."""
+
+    code = ErrorCode.MODEL_ERROR
+
+
+class ModelUnavailable(ModelFailure):
+    """The model's provider could not be reached or gave no answer, after every retry."""
+
+    retryable = True
+
+
+class DeadlineExceeded(RunFailure):
+    """The task used up its running time."""
+
+    code = ErrorCode.DEADLINE_EXCEEDED
+    retryable = True
+
+
+class WorkerLost(RunFailure):
+    """The node that worked on the task was lost."""
+
+    code = ErrorCode.WORKER_LOST
+    retryable = True
+
+
+class WorkerShutdown(RunFailure):
+    """The node shut down before the task ended."""
+
+    code = ErrorCode.WORKER_SHUTDOWN
+    retryable = True
+
+
+class AgentDeleted(RunFailure):
+    """The agent was deleted."""
+
+    code = ErrorCode.AGENT_DELETED
+
+
+class InternalFailure(RunFailure):
+    """An unexpected error ended the task; the log has it under the run's id."""
+
+    code = ErrorCode.INTERNAL_ERROR
+    retryable = True
+
+
+class Cancelled(RunFailure):
+    """The run was cancelled."""
+
+    code = ErrorCode.CANCELLED

@@ -1,0 +1,243 @@
+"""What a stream delivers: one envelope, and a payload model for each event type.
+
+Names on the wire are for ever: a snapshot test holds the JSON schema of this module.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import ClassVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.base import utc_now
+from models.statuses import AgentStatus, MessageRole, RunMode
+from workspace.errors import ErrorCode
+from workspace.names import WorkspaceKey
+
+
+class EventType(StrEnum):
+    """Every type a client may meet."""
+
+    MESSAGE_CREATED = "message_created"
+    DIRECT_AGENT_CALL = "direct_agent_call"
+    AGENT_STATUS_CHANGED = "agent_status_changed"
+    TASK_PLAN_CREATED = "task_plan_created"
+    PLAN_REQUEST = "plan_request"
+    TASK_STARTED = "task_started"
+    TASK_PROGRESS = "task_progress"
+    TASK_COMPLETED = "task_completed"
+    TASK_FAILED = "task_failed"
+    TASK_WAITING = "task_waiting"
+    TOOL_REQUEST = "tool_request"
+    TOOL_RESULT = "tool_result"
+    APPROVAL_REQUIRED = "approval_required"
+    APPROVAL_EXPIRING = "approval_expiring"
+    APPROVAL_RESOLVED = "approval_resolved"
+    CONTEXT_RETRIEVED = "context_retrieved"
+    RUN_COMPLETED = "run_completed"
+    RUN_FAILED = "run_failed"
+    RUN_CANCELLED = "run_cancelled"
+    ERROR = "error"
+    HEARTBEAT = "heartbeat"
+    STREAM_GAP = "stream_gap"
+
+
+class Payload(BaseModel):
+    """The part of an event that depends on its type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event_type: ClassVar[EventType]
+
+
+class Usage(BaseModel):
+    """Tokens and their price; `cost_usd` is null where the model has no price in the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cost_usd: Decimal | None = None
+
+
+class Failure(BaseModel):
+    """Why a task or a run failed, and whether the same message may work later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    error_code: ErrorCode
+    detail: str
+    retryable: bool = False
+    retry_after: float | None = Field(None, description="seconds")
+
+
+class MessageCreated(Payload):
+    """A message was stored."""
+
+    event_type = EventType.MESSAGE_CREATED
+
+    message_id: UUID
+    role: MessageRole
+    content: str
+    agent_id: UUID | None = None
+    agent_name: str | None = None
+
+
+class DirectAgentCall(Payload):
+    """A message goes to one named agent."""
+
+    event_type = EventType.DIRECT_AGENT_CALL
+
+    agent_id: UUID
+    agent_name: str
+    queue_position: int = Field(description="0: it may start at once")
+
+
+class AgentStatusChanged(Payload):
+    """An agent began to work, ended its last task, or met an error."""
+
+    event_type = EventType.AGENT_STATUS_CHANGED
+
+    agent_id: UUID
+    agent_name: str
+    status: AgentStatus
+    reason: str | None = None
+
+
+class TaskStarted(Payload):
+    """A node works on the task."""
+
+    event_type = EventType.TASK_STARTED
+
+    agent_id: UUID
+    agent_name: str
+    attempt: int
+
+
+class TaskProgress(Payload):
+    """The next piece of the answer. Pieces of one (turn, attempt) join to the turn's text."""
+
+    event_type = EventType.TASK_PROGRESS
+
+    text: str
+    offset: int = Field(description="characters of this turn before this piece; 0 after a retry: start over")
+    turn: int
+    attempt: int
+
+
+class TaskCompleted(Payload):
+    """The task has its result."""
+
+    event_type = EventType.TASK_COMPLETED
+
+    agent_id: UUID | None
+    agent_name: str
+    usage: Usage
+    duration_seconds: float
+
+
+class TaskFailed(Payload):
+    """The task failed."""
+
+    event_type = EventType.TASK_FAILED
+
+    agent_id: UUID | None
+    agent_name: str
+    error: Failure
+
+
+class RunCompleted(Payload):
+    """The message is answered."""
+
+    event_type = EventType.RUN_COMPLETED
+
+    mode: RunMode
+    message_id: UUID | None
+    usage: Usage
+
+
+class RunFailed(Payload):
+    """The message could not be answered."""
+
+    event_type = EventType.RUN_FAILED
+
+    mode: RunMode
+    error: Failure
+
+
+class RunCancelled(Payload):
+    """The run was ended before its answer."""
+
+    event_type = EventType.RUN_CANCELLED
+
+    mode: RunMode
+    error: Failure
+
+
+class Heartbeat(Payload):
+    """Nothing happened; the connection lives."""
+
+    event_type = EventType.HEARTBEAT
+
+
+class StreamGap(Payload):
+    """Events were missed: read the snapshot, then go on."""
+
+    event_type = EventType.STREAM_GAP
+
+    snapshot_url: str
+    reason: str
+
+
+class StreamError(Payload):
+    """The stream ends for the reason given."""
+
+    event_type = EventType.ERROR
+
+    error_code: ErrorCode
+    detail: str
+
+
+class Envelope(BaseModel):
+    """An event as it is stored and sent, but for its `id`, which the buffer gives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event_type: EventType
+    session_id: UUID
+    run_id: UUID | None
+    task_id: UUID | None
+    payload: dict[str, object]
+    timestamp: datetime
+
+
+class EventScope(BaseModel):
+    """Whose stream an event goes to, and which run and task it speaks of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: WorkspaceKey
+    session_id: UUID
+    run_id: UUID | None = None
+    task_id: UUID | None = None
+
+    def event(self, payload: Payload) -> bytes:
+        """Return the envelope of `payload` as JSON without an id, as the buffer keeps it."""
+        return encode(self.session_id, self.run_id, self.task_id, payload)
+
+
+def encode(session_id: UUID, run_id: UUID | None, task_id: UUID | None, payload: Payload) -> bytes:
+    """Return an envelope as JSON bytes, without an id."""
+    run = f'"{run_id}"' if run_id else "null"
+    task = f'"{task_id}"' if task_id else "null"
+    head = f'{{"event_type":"{payload.event_type}","session_id":"{session_id}","run_id":{run},"task_id":{task},'
+    return f'{head}"payload":{payload.model_dump_json()},"timestamp":"{utc_now().isoformat()}"}}'.encode()
+
+
+def with_id(event_id: str | None, body: bytes) -> bytes:
+    """Return the JSON of an envelope with its id in front; `None` for events that no cursor can name."""
+    head = f'{{"id":"{event_id}",' if event_id is not None else '{"id":null,'
+    return head.encode() + body[1:]

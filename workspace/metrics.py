@@ -1,0 +1,42 @@
+"""The Prometheus metrics of web and node, in one place so that their names are chosen once."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SLOW = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+
+EVENTS_PUBLISHED = Counter("codelab_events_published_total", "Events stored and sent")
+EVENTS_DROPPED = Counter("codelab_events_dropped_total", "Events that could not be published")
+PUBLISH_SECONDS = Histogram("codelab_event_publish_seconds", "Time of one publishing call", buckets=_FAST)
+
+STREAMS_ACTIVE = Gauge("codelab_streams_active", "Open event streams")
+STREAMS_OPENED = Counter("codelab_streams_opened_total", "Event streams opened", ["format"])
+STREAMS_LOST = Counter("codelab_streams_lost_total", "Event streams that ended without their client's wish", ["reason"])
+STREAM_EVENTS_SENT = Counter("codelab_stream_events_sent_total", "Events delivered to readers")
+STREAM_LATENCY = Histogram(
+    "codelab_stream_delivery_seconds", "From an event's id to its hand-over to the first reader", buckets=_FAST
+)
+STREAM_BUFFER_FILL = Histogram(
+    "codelab_stream_replay_events",
+    "Events read from the buffer at a stream's start",
+    buckets=(0, 1, 10, 100, 500, 1000),
+)
+STREAM_BACKLOG = Histogram(
+    "codelab_stream_backlog_events", "Events waiting for one reader when it is served", buckets=(1, 2, 5, 20, 100, 1000)
+)
+STREAM_GAPS = Counter("codelab_stream_gaps_total", "Gaps told to readers", ["reason"])
+
+AUTHENTICATIONS = Counter("codelab_authentications_total", "Tokens checked", ["result"])
+REQUEST_SECONDS = Histogram("codelab_http_request_seconds", "HTTP requests", ["endpoint", "status"], buckets=_SLOW)
+
+MESSAGES_ACCEPTED = Counter("codelab_messages_accepted_total", "Messages accepted", ["mode"])
+PUBLISH_FAILURES = Counter("codelab_task_publish_failures_total", "Tasks that stay for the sweeper to send")
+TASKS_SETTLED = Counter("codelab_tasks_settled_total", "Tasks that ended", ["status"])
+TASKS_RUNNING = Gauge("codelab_tasks_running", "Tasks that this node works on")
+TASK_SECONDS = Histogram("codelab_task_seconds", "Running time of a task", buckets=_SLOW)
+MODEL_FIRST_TOKEN = Histogram("codelab_model_first_token_seconds", "From a model call to its first text", buckets=_SLOW)
+MODEL_RETRIES = Counter("codelab_model_retries_total", "Model calls made again", ["reason"])
+TASKS_SWEPT = Counter("codelab_tasks_swept_total", "What the sweeper mended", ["kind"])
+CACHE_LOOKUPS = Counter("codelab_agent_cache_lookups_total", "Agent configs asked for", ["result"])
+WORKSPACES_HOSTED = Gauge("codelab_workspaces_hosted", "Workspaces that this node hosts")
+AGENTS_ATTACHED = Gauge("codelab_agents_attached", "Agent queues that this node consumes")

@@ -1,0 +1,58 @@
+"""Every name that travels: task names, queue names, Redis keys and channels.
+
+Lower layers name tasks and queues and never import a task's function. Each tenant key starts with
+`user{id}:project{id}:`; ids are UUIDs, so no pattern or prefix can reach a neighbour.
+"""
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+
+class TaskName(StrEnum):
+    """The Celery tasks, by the name they are sent under."""
+
+    RUN_AGENT_TASK = "codelab.run_agent_task"
+    PLACE_WORKSPACE = "codelab.place_workspace"
+    SWEEP = "codelab.sweep"
+
+
+class QueueName(StrEnum):
+    """The queues that every node shares."""
+
+    PLACEMENT = "placement"
+    CONTROL = "control"
+    MAINTENANCE = "maintenance"
+
+
+class WorkspaceKey(NamedTuple):
+    """What a workspace is known by: one user's one project."""
+
+    user_id: UUID
+    project_id: UUID
+
+    @property
+    def slug(self) -> str:
+        """The name in admin views: `user{uuid}_project{uuid}`."""
+        return f"user{self.user_id}_project{self.project_id}"
+
+    @property
+    def prefix(self) -> str:
+        """What every Redis key of this tenant starts with."""
+        return f"user{self.user_id}:project{self.project_id}:"
+
+    def agent_queue(self, agent_name: str) -> str:
+        """Return the name of an agent's own Celery queue."""
+        return f"agent.user{self.user_id}.project{self.project_id}.{agent_name}"
+
+    def session_events(self, session_id: UUID) -> str:
+        """Return the key of a session's event buffer, which is its pub/sub channel's name as well."""
+        return f"{self.prefix}session:{session_id}:events"
+
+
+NODES_CHANNEL = "nodes:broadcast"
+"""The pub/sub channel on which every node hears of changed agents. It carries ids and versions only."""
+
+AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+"""Names stand in queue and collection names."""

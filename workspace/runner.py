@@ -1,0 +1,127 @@
+"""The agent's run loop: ask the model, stream its text, return what came of it.
+
+The runner holds no client of a store: what it needs comes in, what happens goes out through its `Progress`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workspace.agent_config import AgentConfig
+from workspace.errors import RunFailure
+from workspace.events import Usage
+from workspace.interruptible import Interrupted, StopSignal, Watch
+from workspace.llm import ModelClient, ModelRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """The agent has its answer."""
+
+    text: str
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The agent could not answer."""
+
+    failure: RunFailure
+    usage: Usage
+
+
+Outcome = Final | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What an agent is asked to do, and within which bounds."""
+
+    agent: str
+    """The agent's id, for the model server's accounting."""
+    config: AgentConfig
+    model: str
+    messages: list[dict[str, Any]]
+    deadline: float
+    """On the monotonic clock."""
+
+
+SendProgress = Callable[[str, int, int, int], None]
+"""Sends `(text, offset, turn, attempt)`."""
+
+
+class Progress:
+    """Coalesces pieces of text: the first is sent at once, then at most one in each interval."""
+
+    def __init__(self, send: SendProgress, *, interval: float, turn: int) -> None:
+        self._send = send
+        self._interval = interval
+        self._turn = turn
+        self._attempt = 1
+        self._offset = 0
+        self._waiting: list[str] = []
+        self._due = 0.0
+
+    def text(self, piece: str) -> None:
+        """Take the next piece."""
+        self._waiting.append(piece)
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def restart(self, attempt: int) -> None:
+        """Start the turn's text over: the model is asked again."""
+        self._waiting.clear()
+        self._offset = 0
+        self._attempt = attempt
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if text := self.take():
+            self._send(text, self._offset - len(text), self._turn, self._attempt)
+            self._due = time.monotonic() + self._interval
+
+    def take(self) -> str:
+        """Return what waits, as sent."""
+        text = "".join(self._waiting)
+        self._waiting.clear()
+        self._offset += len(text)
+        return text
+
+    def before_wait(self) -> float:
+        """Send what is due; return the seconds until something will be."""
+        if not self._waiting:
+            return self._interval or 0.25
+        left = self._due - time.monotonic()
+        if left > 0:
+            return left
+        self.flush()
+        return self._interval
+
+
+class AgentRunner:
+    """Runs one agent on one assignment."""
+
+    def __init__(self, model: ModelClient, *, progress_interval: float) -> None:
+        self._model = model
+        self._interval = progress_interval
+
+    def run(self, assignment: Assignment, send: SendProgress, stop: StopSignal) -> Outcome:
+        """Answer; every failure is an outcome, none is raised."""
+        progress = Progress(send, interval=self._interval, turn=1)
+        watch = Watch(stop, deadline=assignment.deadline, on_wait=progress.before_wait)
+        request = ModelRequest(
+            model=assignment.model,
+            messages=assignment.messages,
+            agent=assignment.agent,
+            temperature=assignment.config.temperature,
+            max_output_tokens=assignment.config.limits.max_output_tokens,
+        )
+        try:
+            turn = self._model.turn(request, progress, watch)
+        except Interrupted as interrupt:
+            return Failed(failure=interrupt.failure, usage=Usage())
+        except RunFailure as failure:
+            return Failed(failure=failure, usage=Usage())
+        progress.flush()
+        return Final(text=turn.text, usage=turn.usage)
