@@ -13,7 +13,7 @@ PYTHON ?= $(shell for each in python3.11 python3; do \
 WORKERS_OPTION = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status token bench check format clean distclean
+.PHONY: help demo test up down status token bench check format lock clean distclean
 
 help: ## list the targets
 	@echo "Codelab Core. Targets:"
@@ -54,6 +54,12 @@ check: $(INSTALLED) ## format, lint, types and import contracts, as CI checks th
 format: $(INSTALLED) ## bring all files into the project's format
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
+
+lock: ## pin every package anew, from setup.cfg into requirements.lock (needs uv)
+	@command -v uv >/dev/null || { echo "error: uv makes the lock file; see https://docs.astral.sh/uv" >&2; exit 1; }
+	@echo '# Every package, pinned. Made by `make lock` from setup.cfg; do not edit.' > requirements.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate --no-header setup.cfg \
+		>> requirements.lock
 
 clean: ## end the stack, remove its data and all caches
 	@if [ -x $(PY) ] && [ -d .devstack ]; then $(PY) -m devstack down; fi

@@ -69,10 +69,10 @@ class Settings(BaseSettings):
     database_pool_overflow: int = Field(20, ge=0)
     database_pool_timeout: float = Field(5.0, gt=0, description="seconds until 503 `overloaded`")
     database_statement_timeout: float = Field(30.0, gt=0, description="seconds")
-    redis_url: str = Field(description="events, leases, rate limits; a `noeviction` instance")
+    redis_url: str = Field(description="event buffers and pub/sub; a `noeviction` instance")
     broker_url: str = Field("", description="Celery broker; empty: database 1 of REDIS_URL; amqp:// works as well")
     result_backend_url: str = Field("", description="chord counters; empty: database 2 of REDIS_URL")
-    cache_url: str = Field("", description="may be an LRU instance; empty: database 3 of REDIS_URL")
+    cache_url: str = Field("", description="rate limits; may be an LRU instance; empty: database 3 of REDIS_URL")
     redis_timeout: float = Field(0.4, gt=0, description="seconds a web request waits for Redis, connecting included")
 
     # Tokens -------------------------------------------------------------------------------------------------
@@ -110,7 +110,9 @@ class Settings(BaseSettings):
     agent_queue_limit: int = Field(100, ge=1, description="queued tasks an agent; the next message gets 429")
 
     # Node ---------------------------------------------------------------------------------------------------
-    node_slots: int = Field(128, ge=1, description="agent tasks a node runs at once")
+    node_slots: int = Field(128, ge=1, description="agent tasks a node is sized for; give its worker 32 threads more")
+    node_metrics_port: int = Field(0, ge=0, le=65_535, description="where a node serves its metrics; 0: nowhere")
+    node_metrics_address: str = Field("127.0.0.1", description="the interface of NODE_METRICS_PORT")
     node_lease_ttl: float = Field(10.0, gt=0, description="seconds until a silent node loses its workspaces")
     node_lease_renewal: float = Field(3.0, gt=0)
     node_shutdown_grace: float = Field(30.0, ge=0, description="seconds running tasks get at SIGTERM")

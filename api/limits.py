@@ -1,10 +1,11 @@
 """How often a user may ask: flask-limiter, counted in Redis, told in `RateLimit-*` headers."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
-from flask import Flask, current_app, g, request
-from flask_limiter import HeaderNames, Limiter
+from flask import Flask, Response, current_app, g, request
+from flask_limiter import Limiter
 
 from settings import Settings
 
@@ -28,13 +29,6 @@ limiter = Limiter(
     application_limits=[lambda: _setting("rate_limit")],
     application_limits_exempt_when=_has_limits_of_its_own,
     strategy="fixed-window",
-    headers_enabled=True,
-    header_name_mapping={
-        HeaderNames.LIMIT: "RateLimit-Limit",
-        HeaderNames.REMAINING: "RateLimit-Remaining",
-        HeaderNames.RESET: "RateLimit-Reset",
-    },
-    retry_after="delta-seconds",
     key_prefix="limit",
     # Without Redis each web process counts by itself: a limit may be missed, a request is not.
     in_memory_fallback_enabled=True,
@@ -63,3 +57,17 @@ def init_limits(app: Flask, settings: Settings) -> None:
         "socket_connect_timeout": settings.redis_timeout,
     }
     limiter.init_app(app)
+    app.after_request(_tell)
+
+
+def _tell(response: Response) -> Response:
+    """Say how much is left. flask-limiter's own headers give an absolute time and `Retry-After` with every answer."""
+    limit = limiter.current_limit
+    if limit is not None:
+        seconds = max(0, limit.reset_at - int(time.time()))
+        response.headers["RateLimit-Limit"] = str(limit.limit.amount)
+        response.headers["RateLimit-Remaining"] = str(limit.remaining)
+        response.headers["RateLimit-Reset"] = str(seconds)
+        if limit.breached:
+            response.headers["Retry-After"] = str(max(1, seconds))
+    return response

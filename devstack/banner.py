@@ -17,15 +17,15 @@ Token of the user `developer`, valid for 12 hours (`make -s token USER=name` pri
 
 Example calls:
   . {env_file}
-  auth="Authorization: Bearer $TOKEN"
+  auth="Authorization: Bearer $TOKEN" json="Content-Type: application/json"
   # an agent
-  curl -s -H "$auth" --json '{{"name": "helper", "system_prompt": "You are brief."}}' $API_URL/my/agents/
+  curl -s -H "$auth" -H "$json" $API_URL/my/agents/ -d '{{"name": "helper", "system_prompt": "You are brief."}}'
   # a session; keep its id
-  sid=$(curl -s -H "$auth" --json '{{}}' $API_URL/my/chat/sessions/ | sed 's/.*"id": *"\\([^"]*\\)".*/\\1/')
+  sid=$(curl -s -H "$auth" -H "$json" $API_URL/my/chat/sessions/ -d '{{}}' | sed 's/.*"id": *"\\([^"]*\\)".*/\\1/')
   # its events, as they happen
   curl -sN -H "$auth" $API_URL/my/chat/$sid/events/ &
   # a message
-  curl -s -H "$auth" --json '{{"content": "Hello", "target_agent": "helper"}}' $API_URL/my/chat/$sid/message/
+  curl -s -H "$auth" -H "$json" $API_URL/my/chat/$sid/message/ -d '{{"content": "Hello", "target_agent": "helper"}}'
 """
 
 

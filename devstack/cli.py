@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
+from devstack import commands
 from devstack.errors import StackError
 from devstack.output import complain
+from devstack.plan import Options
 
 DESCRIPTION = """\
 Runs Codelab Core on this machine without Docker: Postgres, Redis and a stand-in model come with the virtual
@@ -25,28 +27,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    if options.command == "token":
-        from devstack import tokens
-
-        print(tokens.for_running_stack(options.user, admin=options.admin))
-        return 0
-    # Here, because it takes a moment that `--help` and `token` need not wait for.
-    from devstack import commands
-    from devstack.plan import Options
-
     match options.command:
         case "up" if options.detach:
-            return commands.up_detached(_stack_arguments(options))
+            code = commands.up_detached(_stack_arguments(options))
         case "up":
-            return commands.up(Options(workers=options.workers, bare=options.bare), ready=options.ready_descriptor)
+            code = commands.up(Options(workers=options.workers, bare=options.bare), ready=options.ready_descriptor)
         case "test":
-            return commands.test(Options(workers=options.workers, bare=options.bare, temporary=True), rest)
+            code = commands.test(Options(workers=options.workers, bare=options.bare, temporary=True), rest)
         case "demo":
-            return commands.demo(Options(workers=options.workers, temporary=True))
+            code = commands.demo(Options(workers=options.workers, temporary=True))
+        case "token":
+            code = commands.token(options.user, admin=options.admin)
         case "down":
-            return commands.down()
+            code = commands.down()
         case _:
-            return commands.status()
+            code = commands.status()
+    return code
 
 
 def _stack_arguments(options: argparse.Namespace) -> list[str]:

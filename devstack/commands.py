@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from devstack import banner, session
+from devstack import banner, session, tokens
 from devstack.control import Control
 from devstack.directory import ROOT, holder, standing, sweep, temporary
-from devstack.environment import EXTERNAL_SERVICES_FOR_TESTS, without_options
+from devstack.environment import EXTERNAL_SERVICES_FOR_TESTS, of_user, without_options
 from devstack.errors import StackError
 from devstack.output import say
 from devstack.plan import Options
@@ -36,7 +37,7 @@ def up(options: Options, *, ready: int | None = None) -> int:
             os.close(ready)
         return session.watch(stack, control)
 
-    return session.hold(standing(), options, os.environ, Control(detached=ready is not None), body)
+    return session.hold(standing(), options, of_user(), Control(detached=ready is not None), body)
 
 
 def up_detached(arguments: Sequence[str]) -> int:
@@ -79,7 +80,7 @@ def up_detached(arguments: Sequence[str]) -> int:
 def test(options: Options, pytest_arguments: Sequence[str]) -> int:
     """Run pytest against a stack of its own."""
     sweep()
-    user = dict(os.environ)
+    user = of_user()
     if user.get(EXTERNAL_SERVICES_FOR_TESTS) != "1":
         user = without_options(user)
 
@@ -96,8 +97,14 @@ def demo(options: Options) -> int:
     def body(stack: Stack, control: Control) -> int:
         return session.run_command(["-m", "devstack.demo"], stack, control)
 
-    user = {"STANDIN_DELAY": DEMO_DELAY, **os.environ}
+    user = {"STANDIN_DELAY": DEMO_DELAY, **of_user()}
     return session.hold(temporary(), options, user, Control(), body)
+
+
+def token(subject: str, *, admin: bool) -> int:
+    """Print a token for the stack that `up` runs, and nothing else."""
+    print(tokens.for_running_stack(subject, admin=admin))
+    return 0
 
 
 def down() -> int:
@@ -109,9 +116,9 @@ def down() -> int:
         return 0
     if pid:
         try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass  # The launcher was killed; its supervisor is ending the programs right now.
+            # If the launcher itself was killed, its supervisor is ending the programs right now.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         except PermissionError:
             raise StackError(f"the stack belongs to another user (pid {pid})") from None
     deadline = time.monotonic() + END_SECONDS

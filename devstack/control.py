@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+from devstack.environment import of_user
 from devstack.errors import StopRequested
 from devstack.output import say
 
@@ -16,7 +17,7 @@ class Control:
         self._parent = os.getppid()
         # `nohup` says that the stack is to outlive its shell; under make the parent is make, which does the same.
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-        self._bound = not detached and (hangs_up or "MAKELEVEL" in os.environ)
+        self._bound = not detached and (hangs_up or "MAKELEVEL" in of_user())
         self._hangs_up = hangs_up
         self._abort: Callable[[], None] | None = None
 

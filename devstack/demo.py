@@ -4,7 +4,6 @@ Each act is a function that gets the `Stage`, prints what happens, and raises `D
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from devstack.environment import STANDIN_MODEL
+from devstack.environment import STANDIN_MODEL, of_user
 
 READ_SECONDS = 60.0
 """Heartbeats come every 30 s: a stream that is silent for longer is broken."""
@@ -151,17 +150,18 @@ def perform(stage: Stage, acts: tuple[Callable[[Stage], None], ...] = ACTS) -> N
 
 def main() -> int:
     """Run the demo against the stack named in the environment."""
-    _introduce(os.environ)
+    environment = of_user()
+    _introduce(environment)
     client = httpx.Client(
-        base_url=os.environ["API_URL"],
-        headers={"Authorization": f"Bearer {os.environ['TOKEN']}"},
+        base_url=environment["API_URL"],
+        headers={"Authorization": f"Bearer {environment['TOKEN']}"},
         timeout=httpx.Timeout(10.0, read=READ_SECONDS),
         # The API is on this machine: no proxy of the user's has a part in it.
         trust_env=False,
     )
     try:
         with client:
-            perform(Stage(client, os.environ.get("DEFAULT_MODEL", "")))
+            perform(Stage(client, environment.get("DEFAULT_MODEL", "")))
     except (DemoError, httpx.HTTPError) as error:
         print(f"\nerror: the demo failed: {error}", file=sys.stderr)
         return 1

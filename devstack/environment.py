@@ -1,14 +1,15 @@
 """The environment of the stack's programs: the user's own, the services' addresses, and development defaults."""
 
 import json
+import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from devstack.directory import StackDirectory, write_private
 from devstack.errors import StackError
-from devstack.health import plain_postgres
+from settings import Settings
 
 STANDIN_MODEL = "stand-in"
 STANDIN_PRICES = {STANDIN_MODEL: {"input": 0.15, "output": 0.6}}
@@ -62,10 +63,14 @@ class External:
         return cls(environment.get("DATABASE_URL", ""), environment.get("REDIS_URL", ""), model_url)
 
 
+def of_user() -> dict[str, str]:
+    """The environment that the launcher was started with."""
+    # The one place where the launcher reads it: it hands most of it on, which is more than options of the system.
+    return dict(os.environ)
+
+
 def without_options(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without any option of the system, so that a test run depends on nobody's shell."""
-    from settings import Settings  # Here, because it takes a moment that `token` and `--help` need not wait for.
-
     options = {name.upper() for name in Settings.model_fields}
     return {name: value for name, value in environment.items() if name not in options}
 
@@ -129,8 +134,3 @@ class Signing:
         if environment.get("JWT_ALGORITHM", "HS256") != "HS256":
             raise StackError("the development stack signs its tokens with HS256: unset JWT_ALGORITHM")
         return cls(environment["JWT_SECRET"], environment.get("JWT_AUDIENCE"), environment.get("JWT_ISSUER"))
-
-
-def published(addresses: Addresses) -> Addresses:
-    """The addresses as scripts want them: the database's in the form that `psql` reads."""
-    return replace(addresses, database_url=plain_postgres(addresses.database_url))

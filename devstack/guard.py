@@ -67,10 +67,9 @@ def main(arguments: Sequence[str]) -> None:
     if options.user:
         become(options.user)
     die_with_parent(options.death_signal, parent=parent)
+    environment = dict(os.environ)  # handed on, not read
     if options.clean_environment:
-        environment = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG"}}
-    else:
-        environment = dict(os.environ)
+        environment = {name: value for name, value in environment.items() if name in {"PATH", "LANG"}}
     try:
         os.execvpe(options.command[0], options.command, environment)
     except OSError as error:

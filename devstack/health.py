@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import redis
-from sqlalchemy import NullPool, create_engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, NullPool, create_engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 CHECK_SECONDS = 2.0
 """How long one check may take."""
@@ -40,12 +40,22 @@ def log_matches(path: Path, pattern: re.Pattern[str]) -> bool:
         return False
 
 
+def postgres_engine(url: str, database: str | None = None) -> Engine:
+    """An engine for Postgres at `url`, or for another database there; each statement is a transaction of its own."""
+    target = make_url(url).set(drivername="postgresql+psycopg2")
+    return create_engine(
+        target.set(database=database or target.database),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"connect_timeout": int(CHECK_SECONDS)},
+    )
+
+
 def postgres_ok(url: str) -> bool:
     """Whether Postgres accepts connections at `url`."""
-    engine = create_engine(plain_postgres(url), poolclass=NullPool, connect_args={"connect_timeout": 2})
     try:
-        engine.connect().close()
-    except OperationalError:
+        postgres_engine(url).connect().close()
+    except SQLAlchemyError:
         return False
     return True
 
@@ -55,7 +65,7 @@ def redis_ok(url: str) -> bool:
     try:
         with redis.Redis.from_url(url, socket_timeout=CHECK_SECONDS, socket_connect_timeout=CHECK_SECONDS) as client:
             return bool(client.ping())
-    except redis.RedisError:
+    except (redis.RedisError, ValueError):
         return False
 
 

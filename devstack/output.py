@@ -3,23 +3,19 @@
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 def say(text: str = "") -> None:
     """Print one line at once; a terminal that went away is no reason to fail."""
-    try:
+    with suppress(OSError, ValueError):
         print(text, flush=True)
-    except (OSError, ValueError):
-        pass
 
 
 def complain(text: str) -> None:
     """Print one error line to standard error."""
-    try:
+    with suppress(OSError, ValueError):
         print(f"error: {text}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass
 
 
 @contextmanager

@@ -15,8 +15,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import text
+
 from devstack import health
 from devstack.directory import StackDirectory
+from devstack.environment import of_user
 from devstack.errors import StackError
 from devstack.programs import Program
 
@@ -121,20 +124,11 @@ def program(place: Place, port: int, password: str) -> Program:
 
 
 def create_database(address: str) -> None:
-    """Make the database of `address` unless it exists."""
-    import psycopg2
-    from psycopg2 import sql
-
-    server, _, name = health.plain_postgres(address).rpartition("/")
-    connection = psycopg2.connect(f"{server}/{MAINTENANCE_DATABASE}")
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
-            if cursor.fetchone() is None:
-                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    finally:
-        connection.close()
+    """Make the system's database unless it exists."""
+    with health.postgres_engine(address, MAINTENANCE_DATABASE).connect() as connection:
+        known = connection.execute(text("SELECT FROM pg_database WHERE datname = :name"), {"name": DATABASE})
+        if known.first() is None:
+            connection.execute(text(f"CREATE DATABASE {DATABASE}"))
 
 
 def _installation() -> Path:
@@ -214,7 +208,7 @@ def _run_as(user: str | None, command: list[str], directory: Path) -> subprocess
         capture_output=True,
         text=True,
         cwd=directory,
-        env={"PATH": os.environ.get("PATH", os.defpath)},
+        env={"PATH": of_user().get("PATH", os.defpath)},
         user=entry.pw_uid if entry else None,
         group=entry.pw_gid if entry else None,
         extra_groups=[] if entry else None,

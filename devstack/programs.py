@@ -32,8 +32,8 @@ class Program:
     ready: Callable[[], bool]
     order: int
     """Programs stop one after the other, the highest first."""
-    ready_seconds: float = 30.0
-    """How long it may take to become ready."""
+    ready_seconds: float = 90.0
+    """How long it may take to become ready: the first start on a slow disk takes long, an end is noticed at once."""
     stop_seconds: int = 10
     """How long it may take to end before it is killed."""
     stop_signal: signal.Signals = signal.SIGTERM

@@ -153,7 +153,8 @@ class Supervisor:
 
     def run(self, program: Program) -> None:
         """Start one program without waiting for it."""
-        self._calls.startProcess(program.name, False)
+        wait = False
+        self._calls.startProcess(program.name, wait)
 
     def has_ended(self, program: Program) -> bool:
         """Whether the program came to an end, for now or for good."""

@@ -5,7 +5,7 @@ either fails closed. In a tenant's session each ORM statement on a tenant table 
 statements are refused, because the criterion can not reach into them; new rows are stamped and changed rows checked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -58,6 +58,9 @@ def _confine(state: ORMExecuteState) -> None:
     if not _is_orm(state):
         _refuse_core(state.statement)
         return
+    if state.is_insert:
+        _check_inserted(state, tenant)
+        return
     if state.is_column_load or state.is_relationship_load:
         return  # they carry the criterion of the statement that loaded their parent
     state.statement = state.statement.options(
@@ -78,6 +81,17 @@ def _refuse_core(statement: Any) -> None:
     names = {element.name for element in visitors.iterate(statement) if isinstance(element, Table)}
     if statement.is_text or names & _tenant_tables():
         raise TenantViolation("Core and text statements are refused in a tenant's session")
+
+
+def _check_inserted(state: ORMExecuteState, tenant: UUID) -> None:
+    """Refuse an ORM insert of rows that are not all the tenant's; rows come as parameters, so that they can be seen."""
+    mapper = state.bind_mapper
+    if mapper is None or not issubclass(mapper.class_, TenantOwned):
+        return
+    parameters = state.parameters
+    rows = [parameters] if isinstance(parameters, Mapping) else parameters or []
+    if not rows or any(row.get("user_id") != tenant for row in rows):
+        raise TenantViolation(f"rows of {mapper.class_.__name__} for another user, or given in another way")
 
 
 @event.listens_for(TenantSession, "before_flush")

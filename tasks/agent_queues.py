@@ -9,7 +9,7 @@ runs from before, and is given the rest as that ends.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -118,6 +118,14 @@ class AgentQueues:
         """Tell all running work to stop."""
         with self._lock:
             slots = [slot for agent in self._by_id.values() for slot in agent.running.values()]
+        for slot in slots:
+            slot.stop.stop(reason)
+
+    def stop_tasks(self, key: WorkspaceKey, task_ids: Collection[UUID], reason: RunFailure) -> None:
+        """Tell these tasks of one workspace to stop, where they run here."""
+        with self._lock:
+            running = [agent.running for agent in self._by_id.values() if agent.key == key]
+            slots = [tasks[task_id] for tasks in running for task_id in task_ids if task_id in tasks]
         for slot in slots:
             slot.stop.stop(reason)
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import redis
 import structlog
+from prometheus_client import start_http_server
 
 from settings import Settings
 from tasks.agent_queues import AgentQueues, Refusal
@@ -22,7 +23,7 @@ from workspace.announcements import Announcements
 from workspace.broadcast import Change, Notice, parse_notice
 from workspace.broker_queues import BrokerQueues
 from workspace.direct_run import DirectRun
-from workspace.errors import AgentDeleted, RunFailure, WorkerLost, WorkerShutdown
+from workspace.errors import AgentDeleted, Cancelled, RunFailure, WorkerLost, WorkerShutdown
 from workspace.metrics import WORKSPACES_HOSTED
 from workspace.names import NODES_CHANNEL, WorkspaceKey
 from workspace.sweeper import Sweeper
@@ -78,11 +79,15 @@ class Node:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._steady_since = time.monotonic()
+        """Since when the database answers."""
 
     # -- life ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the node's own threads."""
+        """Start the node's own threads, and serve its metrics where that is set."""
+        if self._settings.node_metrics_port:
+            start_http_server(self._settings.node_metrics_port, addr=self._settings.node_metrics_address)
         for name, body in (("beat", self._beat), ("ears", self._listen)):
             thread = threading.Thread(target=body, name=f"node-{name}", daemon=True)
             thread.start()
@@ -182,8 +187,13 @@ class Node:
         return self._broker.length(queue_name)
 
     def sweep(self) -> Mapping[str, int]:
-        """Mend what was lost anywhere; returns how much of what."""
-        return self._sweeper.sweep()
+        """Mend what was lost anywhere; returns how much of what.
+
+        After the database was away every node's claim looks lapsed until it has been renewed, so nobody is taken for
+        lost before each had the time for that.
+        """
+        settled = time.monotonic() - self._steady_since > self._settings.node_lease_renewal + ANNOUNCE_INTERVAL
+        return self._sweeper.sweep(judge_nodes=settled)
 
     # -- the two threads -------------------------------------------------------------------------------------
 
@@ -194,13 +204,14 @@ class Node:
             try:
                 self._announcements.flush()
                 if now - renewed >= self._settings.node_lease_renewal:
-                    renewed = now
                     self._renew()
+                    renewed = now
                 if now - reconciled >= RECONCILE_INTERVAL:
                     reconciled = now
                     self._reconcile()
             except Exception:  # the database is away: keep the thread, try again
                 log.exception("node_beat_failed")
+                self._steady_since = time.monotonic()
 
     def _renew(self) -> None:
         ours = self._hosting.renew()
@@ -248,6 +259,8 @@ class Node:
     def _act(self, notice: Notice) -> None:
         if notice.change is Change.WORKSPACE_DELETED:
             self._drop(notice.key, AgentDeleted("The project was deleted."))
+        elif notice.change is Change.TASKS_CANCELLED:
+            self.queues.stop_tasks(notice.key, notice.task_ids, Cancelled())
         elif notice.agent_id is None:
             log.warning("notice_malformed", change=notice.change)
         elif notice.change is Change.AGENT_DELETED:

@@ -4,6 +4,7 @@ The message is a hint that makes a change take effect at once; the rows are read
 node compares what it hosts with the rows every few seconds, so a lost hint costs time, not truth.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from uuid import UUID
 
@@ -23,6 +24,7 @@ class Change(StrEnum):
     AGENT_CHANGED = "agent_changed"
     AGENT_DELETED = "agent_deleted"
     WORKSPACE_DELETED = "workspace_deleted"
+    TASKS_CANCELLED = "tasks_cancelled"  # their rows are gone or settled
 
 
 class Notice(BaseModel):
@@ -34,6 +36,7 @@ class Notice(BaseModel):
     user_id: UUID
     project_id: UUID
     agent_id: UUID | None = None
+    task_ids: tuple[UUID, ...] = ()
 
     @property
     def key(self) -> WorkspaceKey:
@@ -47,9 +50,22 @@ class Broadcaster:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def tell(self, change: Change, key: WorkspaceKey, agent_id: UUID | None = None) -> bool:
+    def tell(
+        self,
+        change: Change,
+        key: WorkspaceKey,
+        agent_id: UUID | None = None,
+        *,
+        task_ids: Iterable[UUID] = (),
+    ) -> bool:
         """Send one hint; returns whether it went out."""
-        notice = Notice(change=change, user_id=key.user_id, project_id=key.project_id, agent_id=agent_id)
+        notice = Notice(
+            change=change,
+            user_id=key.user_id,
+            project_id=key.project_id,
+            agent_id=agent_id,
+            task_ids=tuple(task_ids),
+        )
         try:
             self._client.publish(NODES_CHANNEL, notice.model_dump_json())
         except redis.RedisError as error:

@@ -5,10 +5,13 @@ Three commits a message (the accept was the first), and no session is held open 
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import structlog
+import tenacity
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models import utc_now
 from models.statuses import AgentStatus, MessageRole, RunMode
@@ -41,6 +44,11 @@ from workspace.names import WorkspaceKey
 from workspace.runner import AgentRunner, Assignment, Failed, Final
 
 log = structlog.get_logger(__name__)
+
+PERSIST_SECONDS = 120.0
+"""How long an outcome is held for a database that is away."""
+
+Result = TypeVar("Result")
 
 ConfigLoader = Callable[[WorkspaceKey, UUID, int], AgentConfig | None]
 """Returns an agent's config of at least the given version, or `None` if the agent is gone."""
@@ -134,22 +142,22 @@ class DirectRun:
         )
         scope = _scope(task)
 
-        def send(text: str, offset: int, turn: int, attempt: int) -> None:
-            self._publisher.publish(scope, TaskProgress(text=text, offset=offset, turn=turn, attempt=attempt))
+        def send(piece: TaskProgress) -> None:
+            self._publisher.publish(scope, piece)
 
         return self._runner.run(assignment, send, stop)
 
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
         match outcome:
-            case Final(text=text, usage=usage):
-                settled = self._ledger.complete(task, text, usage)
-                events = _success(task, text, usage, settled)
-            case Failed(failure=WorkerShutdown()) if self._ledger.requeue(task):
+            case Final():
+                settled = _persist(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
+                events = _success(task, outcome, settled)
+            case Failed(failure=WorkerShutdown()) if _persist(lambda: self._ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))
                 return
             case Failed(failure=failure, usage=usage):
                 told = describe(failure)
-                settled = self._ledger.fail(task, told, usage)
+                settled = _persist(lambda: self._ledger.fail(task, told, usage))
                 events = [
                     TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=told),
                     RunFailed(mode=RunMode.DIRECT, error=told),
@@ -186,20 +194,37 @@ def _duration(task: StartedTask) -> float:
     return (utc_now() - task.started_at).total_seconds()
 
 
-def _success(task: StartedTask, text: str, usage: Usage, settled: Settled | None) -> list[Payload]:
+def _success(task: StartedTask, outcome: Final, settled: Settled | None) -> list[Payload]:
     message_id = settled.message_id if settled else None
     if message_id is None:
         return []
+    unsent = [outcome.unsent] if outcome.unsent else []
     return [
+        *unsent,
         TaskCompleted(
-            agent_id=task.agent_id, agent_name=task.agent_name, usage=usage, duration_seconds=_duration(task)
+            agent_id=task.agent_id, agent_name=task.agent_name, usage=outcome.usage, duration_seconds=_duration(task)
         ),
         MessageCreated(
             message_id=message_id,
             role=MessageRole.ASSISTANT,
-            content=text,
+            content=outcome.text,
             agent_id=task.agent_id,
             agent_name=task.agent_name,
         ),
-        RunCompleted(mode=RunMode.DIRECT, message_id=message_id, usage=usage),
+        RunCompleted(mode=RunMode.DIRECT, message_id=message_id, usage=outcome.usage),
     ]
+
+
+def _persist(write: Callable[[], Result]) -> Result:
+    """Write an outcome, again and again while the database is away: the work is done and must not be lost.
+
+    A write that went through although its answer was lost changes nothing the second time, and tells so. After
+    `PERSIST_SECONDS` the error is raised; the sweeper then ends the task when this node's claim has lapsed.
+    """
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((OperationalError, InterfaceError, PoolTimeout)),
+        wait=tenacity.wait_exponential_jitter(initial=0.1, max=3.0, jitter=0.2),
+        stop=tenacity.stop_after_delay(PERSIST_SECONDS),
+        reraise=True,
+    )
+    return retrying(write)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from models import ChatSession, Message, Run, Task, UserAgent, Workspace, new_id, utc_now
@@ -70,99 +70,102 @@ class Intake:
         """
         with self._database.tenant_session(key.user_id) as session:
             target = _lock_target(session, key, session_id, agent_name)
-            busy = _active_run(session, session_id)
-            position = _queued(session, target.agent_id)
-            if position >= self._queue_limit:
-                raise AgentQueueFull(queued=position, limit=self._queue_limit, retry_after=SECONDS_A_TASK)
-            accepted = _write(session, key, session_id, content, target, busy=busy, position=position)
+            busy, waiting = _load(session, session_id, target.agent_id)
+            if waiting >= self._queue_limit:
+                raise AgentQueueFull(queued=waiting, limit=self._queue_limit, retry_after=SECONDS_A_TASK)
+            accepted = Accepted(
+                message_id=new_id(),
+                run_id=new_id(),
+                task_id=new_id(),
+                session_id=session_id,
+                status=TaskStatus.HELD if busy else TaskStatus.QUEUED,
+                queue_position=waiting,
+                target=target,
+            )
+            _write(session, key, session_id, content, accepted)
             session.commit()
         return accepted
 
 
+# The statements are built once: building one costs as much as running it.
+
+_TARGET = (
+    select(
+        UserAgent.id,
+        UserAgent.name,
+        UserAgent.version,
+        Workspace.node_id,
+        Workspace.epoch,
+        Workspace.alive_until,
+    )
+    .select_from(ChatSession)
+    .join(UserAgent, UserAgent.project_id == ChatSession.project_id)
+    .join(Workspace, Workspace.project_id == ChatSession.project_id)
+    .where(
+        ChatSession.id == bindparam("session"),
+        ChatSession.project_id == bindparam("project"),
+        UserAgent.name == bindparam("agent_name"),
+    )
+    # Locked against other messages, not against rows that refer to them.
+    .with_for_update(key_share=True, of=[ChatSession, UserAgent])
+)
+
+# The share lock waits for a finish of the session's run that is under way and then sees its result; a finish that comes
+# later waits for this transaction and then sees the task held here.
+_active = (
+    select(Run.id)
+    .where(Run.session_id == bindparam("session"), Run.status.in_(RunStatus.active()))
+    .limit(1)
+    .with_for_update(read=True)
+    .cte("active")
+)
+_LOAD = select(
+    exists().select_from(_active),
+    select(func.count(Task.id))
+    .where(Task.agent_id == bindparam("agent"), Task.status.in_((TaskStatus.QUEUED, TaskStatus.HELD)))
+    .scalar_subquery(),
+)
+
+
 def _lock_target(session: Session, key: WorkspaceKey, session_id: UUID, agent_name: str) -> Target:
-    """Lock the session and the agent against other messages, not against rows that refer to them."""
-    row = session.execute(
-        select(
-            UserAgent.id,
-            UserAgent.name,
-            UserAgent.version,
-            Workspace.node_id,
-            Workspace.epoch,
-            Workspace.alive_until,
-        )
-        .select_from(ChatSession)
-        .join(UserAgent, UserAgent.project_id == ChatSession.project_id)
-        .join(Workspace, Workspace.project_id == ChatSession.project_id)
-        .where(ChatSession.id == session_id, ChatSession.project_id == key.project_id, UserAgent.name == agent_name)
-        .with_for_update(key_share=True, of=[ChatSession, UserAgent])
-    ).one_or_none()
+    wanted = {"session": session_id, "project": key.project_id, "agent_name": agent_name}
+    row = session.execute(_TARGET, wanted).one_or_none()
     if row is None:
         raise NotFound
     return Target(*row)
 
 
-def _active_run(session: Session, session_id: UUID) -> bool:
-    """Return whether an earlier run is active.
+def _load(session: Session, session_id: UUID, agent_id: UUID) -> tuple[bool, int]:
+    """Return whether an earlier run of the session is active, and how many tasks wait for the agent."""
+    busy, waiting = session.execute(_LOAD, {"session": session_id, "agent": agent_id}).one()
+    return busy, waiting
 
-    The share lock waits for a finish that is under way and then sees its result; a finish that comes later waits for
-    this transaction and then sees the task held here.
-    """
-    found = session.execute(
-        select(Run.id)
-        .where(Run.session_id == session_id, Run.status.in_(RunStatus.active()))
-        .limit(1)
-        .with_for_update(read=True)
+
+def _write(session: Session, key: WorkspaceKey, session_id: UUID, content: str, accepted: Accepted) -> None:
+    now = utc_now()
+    held = accepted.status is TaskStatus.HELD
+    row = {"user_id": key.user_id, "session_id": session_id, "created_at": now}
+    work = row | {"project_id": key.project_id, "usage": {}}
+    session.execute(insert(Run), [work | {"id": accepted.run_id, "mode": RunMode.DIRECT, "status": RunStatus.QUEUED}])
+    session.execute(
+        insert(Message),
+        [row | {"id": accepted.message_id, "run_id": accepted.run_id, "role": MessageRole.USER, "content": content}],
     )
-    return found.first() is not None
-
-
-def _queued(session: Session, agent_id: UUID) -> int:
-    waiting = (TaskStatus.QUEUED, TaskStatus.HELD)
-    count = select(func.count(Task.id)).where(Task.agent_id == agent_id, Task.status.in_(waiting))
-    return session.execute(count).scalar_one()
-
-
-def _write(
-    session: Session,
-    key: WorkspaceKey,
-    session_id: UUID,
-    content: str,
-    target: Target,
-    *,
-    busy: bool,
-    position: int,
-) -> Accepted:
-    run_id, task_id, message_id = new_id(), new_id(), new_id()
-    owner = {"user_id": key.user_id, "session_id": session_id}
-    status = TaskStatus.HELD if busy else TaskStatus.QUEUED
-    session.add(
-        Run(id=run_id, project_id=key.project_id, mode=RunMode.DIRECT, status=RunStatus.QUEUED, usage={}, **owner)
-    )
-    session.flush()  # the rows below refer to it
-    session.add(Message(id=message_id, run_id=run_id, role=MessageRole.USER, content=content, **owner))
-    session.add(
-        Task(
-            id=task_id,
-            project_id=key.project_id,
-            run_id=run_id,
-            agent_id=target.agent_id,
-            agent_name=target.agent_name,
-            agent_version=target.agent_version,
-            status=status,
-            held_reason=HeldReason.SESSION if busy else None,
-            # The row is committed before the message is sent; a message that is not sent is noticed by its age.
-            sent_at=None if busy else utc_now(),
-            send_count=0 if busy else 1,
-            usage={},
-            **owner,
-        )
-    )
-    return Accepted(
-        message_id=message_id,
-        run_id=run_id,
-        task_id=task_id,
-        session_id=session_id,
-        status=status,
-        queue_position=position,
-        target=target,
+    session.execute(
+        insert(Task),
+        [
+            work
+            | {
+                "id": accepted.task_id,
+                "run_id": accepted.run_id,
+                "agent_id": accepted.target.agent_id,
+                "agent_name": accepted.target.agent_name,
+                "agent_version": accepted.target.agent_version,
+                "status": accepted.status,
+                "held_reason": HeldReason.SESSION if held else None,
+                # It is sent right after the commit; a message that does not arrive is noticed by its age.
+                "sent_at": None if held else now,
+                "send_count": 0 if held else 1,
+            }
+        ],
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy import bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from models import Json, Message, Run, Task, Workspace, new_id, utc_now
@@ -60,13 +60,115 @@ class Settled(NamedTuple):
     next_task: QueuedTask | None
 
 
-def _hosted(task: type[Task], host: Host) -> ColumnElement[bool]:
-    return exists().where(
-        Workspace.user_id == task.user_id,
-        Workspace.project_id == task.project_id,
-        Workspace.node_id == host.node_id,
-        Workspace.epoch == host.epoch,
+# The statements are built once: building one costs as much as running it.
+
+_UNSYNCHRONIZED = {"synchronize_session": False}
+
+_HOSTED = exists().where(
+    Workspace.user_id == Task.user_id,
+    Workspace.project_id == Task.project_id,
+    Workspace.node_id == bindparam("host_node"),
+    Workspace.epoch == bindparam("host_epoch"),
+)
+
+_START_TASK = (
+    update(Task)
+    .where(
+        Task.id == bindparam("task"),
+        Task.project_id == bindparam("project"),
+        Task.agent_id == bindparam("agent"),
+        Task.status == TaskStatus.QUEUED,
+        _HOSTED,
     )
+    .values(
+        status=TaskStatus.RUNNING,
+        node_id=bindparam("host_node"),
+        epoch=bindparam("host_epoch"),
+        started_at=bindparam("now"),
+    )
+    .returning(Task.session_id, Task.run_id, Task.agent_name, Task.agent_version, Task.send_count)
+    .execution_options(**_UNSYNCHRONIZED)
+)
+
+_START_RUN = (
+    update(Run)
+    .where(Run.id == bindparam("run"), Run.status == RunStatus.QUEUED)
+    .values(status=RunStatus.RUNNING, started_at=bindparam("now"))
+    .execution_options(**_UNSYNCHRONIZED)
+)
+
+_CONVERSATION = (
+    select(Message.role, Message.content)
+    .where(Message.session_id == bindparam("session"), Message.run_id <= bindparam("run"))
+    .order_by(Message.run_id.desc(), Message.id.desc())
+    .limit(bindparam("most"))
+)
+
+_OWN_TASK = (
+    Task.id == bindparam("task"),
+    Task.status == TaskStatus.RUNNING,
+    Task.node_id == bindparam("host_node"),
+    Task.epoch == bindparam("host_epoch"),
+    _HOSTED,
+)
+
+_END_TASK = (
+    update(Task)
+    .where(*_OWN_TASK)
+    .values(
+        status=bindparam("new_status"),
+        finished_at=bindparam("now"),
+        usage=bindparam("new_usage"),
+        error=bindparam("new_error"),
+    )
+    .returning(Task.id)
+    .execution_options(**_UNSYNCHRONIZED)
+)
+
+_REQUEUE_TASK = (
+    update(Task)
+    .where(*_OWN_TASK)
+    .values(status=TaskStatus.QUEUED, sent_at=None, node_id=None, epoch=None)
+    .returning(Task.id)
+    .execution_options(**_UNSYNCHRONIZED)
+)
+
+_END_RUN = (
+    update(Run)
+    .where(Run.id == bindparam("run"), Run.status.in_(RunStatus.active()))
+    .values(
+        status=bindparam("new_status"),
+        finished_at=bindparam("now"),
+        usage=bindparam("new_usage"),
+        error=bindparam("new_error"),
+    )
+    .returning(Run.mode)
+    .execution_options(**_UNSYNCHRONIZED)
+)
+
+_other = aliased(Task)
+_NEXT_HELD = (
+    select(Task.id)
+    .where(
+        Task.session_id == bindparam("session"),
+        Task.status == TaskStatus.HELD,
+        Task.held_reason == HeldReason.SESSION,
+        ~exists().where(
+            _other.session_id == bindparam("session"),
+            _other.status.in_((TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)),
+        ),
+    )
+    .order_by(Task.id)
+    .limit(1)
+    .scalar_subquery()
+)
+_RELEASE = (
+    update(Task)
+    .where(Task.id == _NEXT_HELD, Task.status == TaskStatus.HELD)
+    .values(status=TaskStatus.QUEUED, held_reason=None, sent_at=bindparam("now"), send_count=Task.send_count + 1)
+    .returning(Task.id, Task.agent_name)
+    .execution_options(**_UNSYNCHRONIZED)
+)
 
 
 class Ledger:
@@ -88,27 +190,22 @@ class Ledger:
         started_at = utc_now()
         with self._database.tenant_session(key.user_id) as session:
             row = session.execute(
-                update(Task)
-                .where(
-                    Task.id == task_id,
-                    Task.project_id == key.project_id,
-                    Task.agent_id == agent_id,
-                    Task.status == TaskStatus.QUEUED,
-                    _hosted(Task, host),
-                )
-                .values(status=TaskStatus.RUNNING, node_id=host.node_id, epoch=host.epoch, started_at=started_at)
-                .returning(Task.session_id, Task.run_id, Task.agent_name, Task.agent_version, Task.send_count)
-                .execution_options(synchronize_session=False)
+                _START_TASK,
+                {
+                    "task": task_id,
+                    "project": key.project_id,
+                    "agent": agent_id,
+                    "host_node": host.node_id,
+                    "host_epoch": host.epoch,
+                    "now": started_at,
+                },
             ).one_or_none()
             if row is None:
                 return None
-            session.execute(
-                update(Run)
-                .where(Run.id == row.run_id, Run.status == RunStatus.QUEUED)
-                .values(status=RunStatus.RUNNING, started_at=started_at)
-                .execution_options(synchronize_session=False)
-            )
-            messages = self._conversation(session, row.session_id, row.run_id)
+            session.execute(_START_RUN, {"run": row.run_id, "now": started_at})
+            most = max(self._history_messages, 1)
+            found = session.execute(_CONVERSATION, {"session": row.session_id, "run": row.run_id, "most": most})
+            messages = [PastMessage(*message) for message in found]
             session.commit()
         return StartedTask(
             id=task_id,
@@ -124,40 +221,30 @@ class Ledger:
             newest_messages=messages,
         )
 
-    def _conversation(self, session: Session, session_id: UUID, run_id: UUID) -> list[PastMessage]:
-        rows = session.execute(
-            select(Message.role, Message.content)
-            .where(Message.session_id == session_id, Message.run_id <= run_id)
-            .order_by(Message.run_id.desc(), Message.id.desc())
-            .limit(max(self._history_messages, 1))
-        )
-        return [PastMessage(*row) for row in rows]
-
     def complete(self, task: StartedTask, text: str, usage: Usage) -> Settled | None:
         """Write the reply, the task's and the run's end, and release the session's next run: one transaction.
 
         Returns:
             What was written, or `None` if the task is no longer this node's: then nothing was.
         """
-        used = usage.model_dump(mode="json")
+        ending = _Ending(TaskStatus.COMPLETED, RunStatus.COMPLETED, usage.model_dump(mode="json"), None)
+        message_id = new_id()
+        reply = {
+            "id": message_id,
+            "user_id": task.key.user_id,
+            "session_id": task.session_id,
+            "run_id": task.run_id,
+            "role": MessageRole.ASSISTANT,
+            "content": text,
+            "agent_id": task.agent_id,
+            "agent_name": task.agent_name,
+            "created_at": utc_now(),
+        }
         with self._database.tenant_session(task.key.user_id) as session:
-            if not _settle_task(session, task, {"status": TaskStatus.COMPLETED, "usage": used}):
+            if not _end_task(session, task, ending):
                 return None
-            message_id = new_id()
-            session.add(
-                Message(
-                    id=message_id,
-                    user_id=task.key.user_id,
-                    session_id=task.session_id,
-                    run_id=task.run_id,
-                    role=MessageRole.ASSISTANT,
-                    content=text,
-                    agent_id=task.agent_id,
-                    agent_name=task.agent_name,
-                )
-            )
-            settle_run(session, task.run_id, RunStatus.COMPLETED, {"usage": used})
-            next_task = release_next(session, task.key, task.session_id)
+            session.execute(insert(Message), [reply])
+            next_task = _end_run(session, task, ending)
             session.commit()
         return Settled(message_id, next_task)
 
@@ -167,55 +254,53 @@ class Ledger:
         Returns:
             As `complete`.
         """
-        error = failure.model_dump(mode="json")
-        used = usage.model_dump(mode="json")
+        ending = _Ending(
+            TaskStatus.FAILED, RunStatus.FAILED, usage.model_dump(mode="json"), failure.model_dump(mode="json")
+        )
         with self._database.tenant_session(task.key.user_id) as session:
-            if not _settle_task(session, task, {"status": TaskStatus.FAILED, "usage": used, "error": error}):
+            if not _end_task(session, task, ending):
                 return None
-            settle_run(session, task.run_id, RunStatus.FAILED, {"usage": used, "error": error})
-            next_task = release_next(session, task.key, task.session_id)
+            next_task = _end_run(session, task, ending)
             session.commit()
         return Settled(None, next_task)
 
     def requeue(self, task: StartedTask) -> bool:
         """Put a task that wrote nothing yet back to `queued`, for whichever node hosts the workspace next."""
         with self._database.tenant_session(task.key.user_id) as session:
-            values: Json = {"status": TaskStatus.QUEUED, "sent_at": None, "node_id": None, "epoch": None}
-            moved = _move(session, task, values)
+            moved = session.execute(_REQUEUE_TASK, _own(task)).one_or_none() is not None
             session.commit()
         return moved
 
 
-def _settle_task(session: Session, task: StartedTask, values: Json) -> bool:
-    return _move(session, task, {"finished_at": utc_now(), **values})
+class _Ending(NamedTuple):
+    """What a finish writes of a task and its run."""
+
+    task_status: TaskStatus
+    run_status: RunStatus
+    usage: Json
+    error: Json | None
 
 
-def _move(session: Session, task: StartedTask, values: Json) -> bool:
-    moved = session.execute(
-        update(Task)
-        .where(
-            Task.id == task.id,
-            Task.status == TaskStatus.RUNNING,
-            Task.node_id == task.host.node_id,
-            Task.epoch == task.host.epoch,
-            _hosted(Task, task.host),
-        )
-        .values(**values)
-        .returning(Task.id)
-        .execution_options(synchronize_session=False)
-    )
-    return moved.one_or_none() is not None
+def _own(task: StartedTask) -> dict[str, object]:
+    return {"task": task.id, "host_node": task.host.node_id, "host_epoch": task.host.epoch}
 
 
-def settle_run(session: Session, run_id: UUID, status: RunStatus, values: Json) -> RunMode | None:
-    """Move a run to its end; returns its mode, or `None` if it had ended before."""
-    row = session.execute(
-        update(Run)
-        .where(Run.id == run_id, Run.status.in_(RunStatus.expected_before(status)))
-        .values(status=status, finished_at=utc_now(), **values)
-        .returning(Run.mode)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
+def _end_task(session: Session, task: StartedTask, ending: _Ending) -> bool:
+    values = {"new_status": ending.task_status, "now": utc_now(), "new_usage": ending.usage, "new_error": ending.error}
+    return session.execute(_END_TASK, _own(task) | values).one_or_none() is not None
+
+
+def _end_run(session: Session, task: StartedTask, ending: _Ending) -> QueuedTask | None:
+    settle_run(session, task.run_id, ending.run_status, usage=ending.usage, error=ending.error)
+    return release_next(session, task.key, task.session_id)
+
+
+def settle_run(
+    session: Session, run_id: UUID, status: RunStatus, *, usage: Json | None = None, error: Json | None = None
+) -> RunMode | None:
+    """Move an active run to its end; returns its mode, or `None` if it had ended before."""
+    values = {"run": run_id, "new_status": status, "now": utc_now(), "new_usage": usage or {}, "new_error": error}
+    row = session.execute(_END_RUN, values).one_or_none()
     return row.mode if row else None
 
 
@@ -224,25 +309,5 @@ def release_next(session: Session, key: WorkspaceKey, session_id: UUID) -> Queue
 
     To be called after the run before it was settled, in the same transaction.
     """
-    other = aliased(Task)
-    at_work = (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)
-    oldest = (
-        select(Task.id)
-        .where(
-            Task.session_id == session_id,
-            Task.status == TaskStatus.HELD,
-            Task.held_reason == HeldReason.SESSION,
-            ~exists().where(other.session_id == session_id, other.status.in_(at_work)),
-        )
-        .order_by(Task.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    row = session.execute(
-        update(Task)
-        .where(Task.id == oldest, Task.status == TaskStatus.HELD)
-        .values(status=TaskStatus.QUEUED, held_reason=None, sent_at=utc_now(), send_count=Task.send_count + 1)
-        .returning(Task.id, Task.agent_name)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
+    row = session.execute(_RELEASE, {"session": session_id, "now": utc_now()}).one_or_none()
     return QueuedTask(row.id, key, row.agent_name) if row else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from workspace.agent_config import AgentConfig
 from workspace.errors import RunFailure
-from workspace.events import Usage
+from workspace.events import TaskProgress, Usage
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.llm import ModelClient, ModelRequest
 
@@ -20,6 +20,8 @@ class Final:
     """The agent has its answer."""
 
     text: str
+    unsent: TaskProgress | None
+    """The last piece of the text, which was not due before the end: it is told with the end."""
     usage: Usage
 
 
@@ -47,8 +49,7 @@ class Assignment:
     """On the monotonic clock."""
 
 
-SendProgress = Callable[[str, int, int, int], None]
-"""Sends `(text, offset, turn, attempt)`."""
+SendProgress = Callable[[TaskProgress], None]
 
 
 class Progress:
@@ -77,16 +78,19 @@ class Progress:
 
     def flush(self) -> None:
         """Send what waits."""
-        if text := self.take():
-            self._send(text, self._offset - len(text), self._turn, self._attempt)
+        if piece := self.take():
+            self._send(piece)
             self._due = time.monotonic() + self._interval
 
-    def take(self) -> str:
-        """Return what waits, as sent."""
+    def take(self) -> TaskProgress | None:
+        """Return what waits, for the caller to send."""
         text = "".join(self._waiting)
+        if not text:
+            return None
         self._waiting.clear()
+        piece = TaskProgress(text=text, offset=self._offset, turn=self._turn, attempt=self._attempt)
         self._offset += len(text)
-        return text
+        return piece
 
     def before_wait(self) -> float:
         """Send what is due; return the seconds until something will be."""
@@ -123,5 +127,4 @@ class AgentRunner:
             return Failed(failure=interrupt.failure, usage=Usage())
         except RunFailure as failure:
             return Failed(failure=failure, usage=Usage())
-        progress.flush()
-        return Final(text=turn.text, usage=turn.usage)
+        return Final(text=turn.text, unsent=progress.take(), usage=turn.usage)

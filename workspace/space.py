@@ -56,8 +56,7 @@ class UserWorkerSpace:
         MESSAGES_ACCEPTED.labels(RunMode.DIRECT).inc()
         cursor = self._tell_accepted(accepted, content)
         if accepted.status is TaskStatus.QUEUED:
-            self._services.bus.send_task_to_agent(self.key, accepted.target.agent_name, accepted.task_id)
-            self._ensure_attached(accepted)
+            self._send(accepted)
         return Receipt(accepted, cursor)
 
     def _tell_accepted(self, accepted: Accepted, content: str) -> str:
@@ -73,6 +72,11 @@ class UserWorkerSpace:
             ),
         )
         return published.cursor_before if published else NO_EVENT
+
+    def _send(self, accepted: Accepted) -> None:
+        """Publish the task; what the broker did not take, the sweeper sends and finds a host for."""
+        if self._services.bus.send_task_to_agent(self.key, accepted.target.agent_name, accepted.task_id):
+            self._ensure_attached(accepted)
 
     def _ensure_attached(self, accepted: Accepted) -> None:
         """See that a node consumes the agent's queue: ask for a host, or tell the host of a first use."""
@@ -130,7 +134,9 @@ class UserWorkerSpace:
         Raises:
             NotFound: no such session in the project.
         """
-        self._services.chats.delete(self.key, session_id)
+        tasks = self._services.chats.delete(self.key, session_id)
+        if tasks:
+            self._services.broadcaster.tell(Change.TASKS_CANCELLED, self.key, task_ids=tasks)
         self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
 
     def forget(self) -> None:

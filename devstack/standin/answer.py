@@ -64,5 +64,5 @@ def split(text: str) -> list[str]:
 
 
 def numbered(count: int) -> list[str]:
-    """`tok1 tok2 ...`"""
+    """The tokens `tok1 tok2 ...`."""
     return [f"tok{number} " for number in range(1, count)] + ([f"tok{count}"] if count else [])

@@ -24,10 +24,12 @@ CLIENT_CLOSED_REQUEST = 499
 """Nobody reads it; the number is the one that servers log for this."""
 
 
-def create_app(environment: Mapping[str, str] = os.environ) -> Flask:
+def create_app(environment: Mapping[str, str] | None = None) -> Flask:
     """Build the server; STANDIN_DELAY and STANDIN_TOKENS set the defaults of `delay` and `tokens`."""
     app = Flask("standin", static_folder=None)
-    server = Server(_defaults(environment))
+    # A program of its own, with two options of its own.
+    given = os.environ if environment is None else environment
+    server = Server(_defaults(given))
     routes: tuple[tuple[str, str, Any], ...] = (
         ("GET", "/health", server.health),
         ("GET", "/v1/models", server.models),

@@ -4,6 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from devstack.standin.answer import Answer
@@ -71,7 +72,7 @@ class Chunks:
 def error(status: int, message: str) -> dict[str, Any]:
     """The body of a failure."""
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
-    kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    kind = kinds.get(status, "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
 

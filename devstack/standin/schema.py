@@ -24,22 +24,30 @@ def minimal(schema: Mapping[str, Any]) -> Any:
 def _minimal(schema: Any, root: Mapping[str, Any], depth: int) -> Any:
     if not isinstance(schema, Mapping) or depth > MAXIMUM_DEPTH:
         return None
-    if "$ref" in schema:
-        return _minimal(_resolved(schema["$ref"], root), root, depth + 1)
     for key in ("const", "default"):
         if key in schema:
             return schema[key]
     if schema.get("enum"):
         return schema["enum"][0]
+    inner = _inner(schema, root)
+    if inner is not None:
+        return _minimal(inner, root, depth + 1)
+    return _of_type(_type(schema), schema, root, depth)
+
+
+def _inner(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """The schema that this one stands for, or None if it says itself what it is."""
+    if "$ref" in schema:
+        return _resolved(schema["$ref"], root)
     for key in ("anyOf", "oneOf"):
         if schema.get(key):
-            return _minimal(_simplest(schema[key]), root, depth + 1)
-    if schema.get("allOf"):
-        merged: dict[str, Any] = {key: value for key, value in schema.items() if key != "allOf"}
-        for part in schema["allOf"]:
-            _merge(merged, _resolved(part["$ref"], root) if "$ref" in part else part)
-        return _minimal(merged, root, depth + 1)
-    return _of_type(_type(schema), schema, root, depth)
+            return _simplest(schema[key])
+    if not schema.get("allOf"):
+        return None
+    merged: dict[str, Any] = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in schema["allOf"]:
+        _merge(merged, _resolved(part["$ref"], root) if "$ref" in part else part)
+    return merged
 
 
 def _of_type(name: str, schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+ERROR_STATUSES = range(400, 600)
+
 
 class ScriptError(ValueError):
     """A directive or rule that cannot be understood."""
@@ -138,7 +140,7 @@ def _limited(text: str) -> Limited:
 
 def _status(text: str) -> Limited:
     limited = _limited(text)
-    if not 400 <= limited.value <= 599:
+    if not limited.value.is_integer() or int(limited.value) not in ERROR_STATUSES:
         raise ValueError("it must be an HTTP status from 400 to 599")
     return limited
 

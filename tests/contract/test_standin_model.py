@@ -149,10 +149,8 @@ def test_the_token_limit_cuts_the_answer(sdk: openai.OpenAI) -> None:
 def test_a_delay_is_half_before_the_first_token_and_half_behind_it(sdk: openai.OpenAI) -> None:
     started = time.monotonic()
     messages: Any = [{"role": "user", "content": "[delay=0.8] [tokens=5]"}]
-    times = []
-    for chunk in sdk.chat.completions.create(model="m", messages=messages, stream=True):
-        if chunk.choices[0].delta.content:
-            times.append(time.monotonic() - started)
+    stream = sdk.chat.completions.create(model="m", messages=messages, stream=True)
+    times = [time.monotonic() - started for chunk in stream if chunk.choices[0].delta.content]
     assert times[0] == pytest.approx(0.4, abs=0.15)
     assert times[-1] == pytest.approx(0.8, abs=0.15)
     assert times[2] == pytest.approx(0.6, abs=0.15)
@@ -223,11 +221,10 @@ def test_a_counted_failure_ends(sdk: openai.OpenAI) -> None:
 
 def test_a_broken_stream_breaks_after_its_tokens(sdk: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "[tokens=20] [break=5x1]"}]
-    words = []
+    words: list[str] = []
     with pytest.raises(openai.APIConnectionError):
-        for chunk in sdk.chat.completions.create(model="m", messages=messages, stream=True):
-            words.append(chunk.choices[0].delta.content)
-    assert len([word for word in words if word]) == 5
+        collect(sdk.chat.completions.create(model="m", messages=messages, stream=True), words)
+    assert len(words) == 5
     stream = sdk.chat.completions.create(model="m", messages=messages, stream=True)
     assert len([chunk for chunk in stream if chunk.choices[0].delta.content]) == 20
 

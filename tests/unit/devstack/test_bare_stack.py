@@ -52,7 +52,8 @@ class Launcher:
 
     def family(self) -> list[psutil.Process]:
         """Everything that runs below the launcher now."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        family: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return family
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -15,7 +16,7 @@ from settings import Settings
 SIGNING = Signing("s" * 43)
 
 
-def read(token: str, **options: str) -> dict[str, object]:
+def read(token: str, **options: Any) -> dict[str, object]:
     claims: dict[str, object] = jwt.decode(token, SIGNING.secret, algorithms=["HS256"], **options)
     return claims
 

@@ -1,0 +1,116 @@
+"""What the processes of one side used: CPU time by part, Redis commands, Postgres commits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import redis
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds of CPU time by part of the system."""
+
+    web: float
+    worker: float
+    postgres: float
+    redis: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.web + self.worker + self.postgres + self.redis
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The process ids of one side; the stores are shared by both."""
+
+    web: int
+    worker: int
+    postgres: int
+    redis: int
+    database: str
+    """Its database: Postgres' server processes are told apart by it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """CPU clocks at one moment."""
+
+    web: float
+    worker: float
+    redis: float
+    postgres: float
+    """The whole server, processes that have ended included."""
+    foreign: Mapping[int, float]
+    """By process id: Postgres' server processes of other databases."""
+
+
+def read(processes: Processes) -> Reading:
+    """Read the clocks."""
+    postgres = psutil.Process(processes.postgres)
+    own = postgres.cpu_times()
+    total = own.user + own.system + own.children_user + own.children_system
+    foreign: dict[int, float] = {}
+    for child in postgres.children():
+        try:
+            used, title = _seconds(child), " ".join(child.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        total += used
+        if _is_foreign(title, processes.database):
+            foreign[child.pid] = used
+    return Reading(
+        web=_tree(processes.web),
+        worker=_tree(processes.worker),
+        redis=_seconds(psutil.Process(processes.redis)),
+        postgres=total,
+        foreign=foreign,
+    )
+
+
+def used(before: Reading, after: Reading) -> Cpu:
+    """Return what one side used between two readings."""
+    foreign = sum(seconds - before.foreign.get(pid, 0.0) for pid, seconds in after.foreign.items())
+    return Cpu(
+        web=after.web - before.web,
+        worker=after.worker - before.worker,
+        redis=after.redis - before.redis,
+        postgres=after.postgres - before.postgres - foreign,
+    )
+
+
+def _seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _tree(pid: int) -> float:
+    process = psutil.Process(pid)
+    return _seconds(process) + sum(_seconds(child) for child in process.children(recursive=True))
+
+
+def _is_foreign(title: str, database: str) -> bool:
+    """Tell by the title `postgres: user database host state`; background processes have no database."""
+    words = title.split()
+    return len(words) > 3 and "(" in words[3] and words[2] != database
+
+
+def redis_commands(client: redis.Redis) -> dict[str, int]:
+    """Return how often each Redis command was called, those inside scripts included."""
+    statistics: Any = client.info("commandstats")
+    return {name.removeprefix("cmdstat_"): entry["calls"] for name, entry in statistics.items()}
+
+
+def difference(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """Return what was added, without what was not."""
+    return {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
+
+
+def commits(connection: Any, databases: Sequence[str]) -> dict[str, int]:
+    """Return each database's committed transactions. Postgres tells a server process's with up to 10 s delay."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT datname, xact_commit FROM pg_stat_database WHERE datname = ANY(%s)", (list(databases),))
+        return dict(cursor.fetchall())
