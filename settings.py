@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     # HTTP ---------------------------------------------------------------------------------------------------
     max_body_bytes: int = Field(1_048_576, gt=0)
     rate_limit: str = Field("100/minute", description="requests a user; event streams have limits of their own")
-    rate_limit_messages: str = Field("60/minute", description="messages a user posts")
+    rate_limit_message_cost: int = Field(2, ge=1, description="requests that a message counts as")
     rate_limit_streams: str = Field("3000/minute", description="event streams a user opens")
     cors_origins: tuple[str, ...] = ()
     forwarded_allow_ips: str = Field("127.0.0.1", description="proxies whose X-Forwarded-* headers count")

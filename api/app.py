@@ -9,14 +9,14 @@ from api.docs import docs
 from api.errors import init_errors
 from api.event_hub import EventHub
 from api.events import events, init_events
-from api.http import ObjectRequest, mount, openapi
+from api.http import mount, openapi
 from api.isolation import init_isolation
 from api.limits import init_limits
 from api.observing import init_observing
 from api.operations import operations
 from api.parts import Web
 from api.projects import projects
-from api.strict_json import StrictJSONProvider
+from api.strict_json import StrictJSONProvider, StrictRequest
 from api.tokens import TokenVerifier
 from bootstrap import build_web
 
@@ -30,7 +30,7 @@ def create_app(web: Web | None = None) -> Flask:
     web = web or build_web()
     settings = web.settings
     app = Flask("codelab", static_folder=None)
-    app.request_class = ObjectRequest
+    app.request_class = StrictRequest
     app.json = StrictJSONProvider(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.extensions["codelab"] = web

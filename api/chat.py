@@ -5,7 +5,6 @@ from uuid import UUID
 from flask import Response
 
 from api.http import Resource, key, no_content, project_url, web, workspace
-from api.limits import MESSAGES, limited
 from api.schemas.chat import (
     AcceptedResponse,
     MessageQuery,
@@ -63,7 +62,6 @@ def delete_session(session_id: UUID) -> Response:
 
 
 @chat.on("POST", "/chat/<uuid:session_id>/message/", answers=AcceptedResponse, status=202)
-@limited(MESSAGES)
 def post_message(session_id: UUID, json: MessageRequest) -> tuple[AcceptedResponse, int]:
     """Send a message to one agent. The answer comes as events, and is stored as a message."""
     # The one statement that accepts it checks project, session and agent, so the project is not looked up before.

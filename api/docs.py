@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, jsonify, send_from_directory
 
+from api.events import NDJSON, SSE
 from api.http import openapi
 
 docs = Blueprint("docs", __name__, url_prefix="/my")
@@ -54,4 +55,11 @@ def document() -> Response:
 
 @cache
 def _document() -> object:
-    return openapi.spec
+    """Return the document; an event stream's media types are said here, because spectree knows JSON alone."""
+    spec = openapi.spec
+    for path, operations in spec["paths"].items():
+        if path.rstrip("/").endswith("/events"):
+            content = operations["get"]["responses"]["200"]["content"]
+            schema = content.pop("application/json")
+            content.update({NDJSON: schema, SSE: schema})
+    return spec

@@ -4,6 +4,7 @@ A slow reader is dropped with a `stream_gap` and never blocks another. After the
 session's buffer is read from the last event that came; where that is no longer there, its readers are told of a gap.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ KEEP_ALIVE: Final = "web:keep-alive"
 """A channel that nobody publishes to: a subscribed connection can be listened to before the first reader comes."""
 
 EventId = tuple[int, int]
+_ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
 
 def parse_id(text: str) -> EventId:
@@ -36,9 +38,9 @@ def parse_id(text: str) -> EventId:
     Raises:
         ValueError: it is no id.
     """
-    milliseconds, _, sequence = text.partition("-")
-    if not (milliseconds.isascii() and milliseconds.isdigit() and (not sequence or sequence.isascii())):
+    if not _ID.fullmatch(text):
         raise ValueError(text)
+    milliseconds, _, sequence = text.partition("-")
     value = int(milliseconds), int(sequence or 0)
     if max(value) >= 2**64:
         raise ValueError(text)

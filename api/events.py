@@ -16,7 +16,7 @@ from api.limits import STREAMS, limited
 from api.schemas.common import RequestModel
 from workspace.errors import ErrorCode, InvalidInput, NotFound
 from workspace.event_publisher import NO_EVENT
-from workspace.events import Envelope, Heartbeat, Payload, StreamError, StreamGap, encode, with_id
+from workspace.events import Event, Heartbeat, Payload, StreamError, StreamGap, encode, with_id
 from workspace.metrics import (
     STREAM_BACKLOG,
     STREAM_BUFFER_FILL,
@@ -52,7 +52,7 @@ def init_events(app: Flask, hub: EventHub) -> None:
     app.extensions["codelab-hub"] = hub
 
 
-@events.on("GET", "/chat/<uuid:session_id>/events/", answers=Envelope)
+@events.on("GET", "/chat/<uuid:session_id>/events/", answers=Event)
 @limited(STREAMS)
 def stream_events(session_id: UUID, query: EventQuery) -> Response:
     """Stream a session's events: NDJSON, or server-sent events if `Accept` asks for `text/event-stream`.

@@ -23,6 +23,8 @@ limit_request_line = 4_094
 limit_request_fields = 50
 limit_request_field_size = 8_190
 forwarded_allow_ips = _settings.forwarded_allow_ips
+# Gunicorn's control socket would lie in the user's home; the supervisor above controls the process.
+control_socket_disable = True
 # One structured line a request is written by the app.
 accesslog = None
 

@@ -7,28 +7,19 @@ from uuid import UUID
 from flask import Blueprint, Flask, Response, current_app, g
 from pydantic import BaseModel, ValidationError
 from spectree import Response as DocumentedResponse
-from spectree import SpecTree
+from spectree import SecurityScheme, SpecTree
+from spectree.models import SecureType, SecuritySchemeData
+from spectree.plugins.base import Context
 from spectree.plugins.flask_plugin import FlaskPlugin
 
 from api.parts import Web
 from api.schemas.common import ErrorResponse
-from api.strict_json import InvalidJson, JsonValue, StrictRequest
+from api.strict_json import InvalidJson, StrictRequest
 from workspace.account_store import Account
 from workspace.names import WorkspaceKey
 from workspace.space import UserWorkerSpace
 
 View = TypeVar("View", bound=Callable[..., Any])
-
-
-class ObjectRequest(StrictRequest):
-    """A request whose JSON body, where it has one, is an object."""
-
-    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> JsonValue:
-        """Return the body as `StrictRequest` does; anything but an object is refused."""
-        value = super().get_json(force, silent, cache)
-        if value is not None and not isinstance(value, dict):
-            raise InvalidJson("The body must be a JSON object.")
-        return value
 
 
 class InputRefused(Exception):
@@ -39,17 +30,33 @@ class InputRefused(Exception):
         super().__init__(str(error))
 
 
-def _refuse(_request: Any, _response: Any, error: Exception | None, _instance: Any, _adapter: Any) -> None:
-    """Raise before spectree aborts with a body of its own."""
-    if isinstance(error, ValidationError):
-        raise InputRefused(error)
-
-
 class _Plugin(FlaskPlugin):
     """Spectree's Flask plugin, for views that return the model of their answer or a finished response.
 
-    The stock one reads a response's whole body, which for an event stream never ends, and builds each answer twice.
+    The stock one reads a response's whole body, which for an event stream never ends, builds each answer twice, and
+    lets a form or a body that is no object pass as an empty one.
     """
+
+    def request_validation(
+        self, request: StrictRequest, query: Any, json: Any, form: Any, headers: Any, cookies: Any
+    ) -> None:
+        """Check query and body.
+
+        Raises:
+            InputRefused: one does not fit its schema.
+            InvalidJson, UnsupportedContentType: the body is no JSON object; no body at all counts as an empty one.
+        """
+        assert form is headers is cookies is None  # no view of ours has them
+        try:
+            request.context = Context(  # type: ignore[attr-defined]  # spectree looks for it there
+                query.model_validate(request.args.to_dict()) if query else None,
+                json.model_validate_json(_object(request), strict=True) if json else None,
+                None,
+                None,
+                None,
+            )
+        except ValidationError as error:
+            raise InputRefused(error) from error
 
     def validate_response(
         self,
@@ -65,6 +72,16 @@ class _Plugin(FlaskPlugin):
         return payload, None
 
 
+def _object(request: StrictRequest) -> bytes:
+    """Return the body after the strict loader saw it: what it lets through, pydantic reads without lenience."""
+    body = request.get_json(silent=True)
+    if body is None and not request.get_data():
+        return b"{}"
+    if not isinstance(body, dict):
+        raise InvalidJson("The body must be a JSON object.")
+    return request.get_data()
+
+
 openapi = SpecTree(
     "flask",
     backend=_Plugin,
@@ -73,11 +90,15 @@ openapi = SpecTree(
     description="Backend of a personal multi-agent AI platform.",
     mode="strict",
     annotations=True,
-    before=_refuse,
     validation_error_status=422,
     validation_error_model=ErrorResponse,
-    security_schemes=[],
+    security_schemes=[SecurityScheme(name="bearer", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer"))],
+    security={"bearer": []},
 )
+
+
+_ERRORS_OF_ALL = ("HTTP_401", "HTTP_404", "HTTP_429", "HTTP_503")
+_ERRORS_OF_BODIES = ("HTTP_400", "HTTP_409", "HTTP_413", "HTTP_415")
 
 
 class Resource(Blueprint):
@@ -99,7 +120,9 @@ class Resource(Blueprint):
         """
 
         def register(view: View) -> View:
-            documented = {f"HTTP_{status}": answers, "HTTP_401": ErrorResponse, "HTTP_404": ErrorResponse}
+            documented = {f"HTTP_{status}": answers} | dict.fromkeys(_ERRORS_OF_ALL, ErrorResponse)
+            if method in {"POST", "PUT"}:
+                documented |= dict.fromkeys(_ERRORS_OF_BODIES, ErrorResponse)
             checked = openapi.validate(resp=DocumentedResponse(**documented), tags=[self.name])(view)
             self.add_url_rule(rule, endpoint=view.__name__, view_func=checked, methods=[method], strict_slashes=False)
             return view

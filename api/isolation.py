@@ -34,7 +34,7 @@ def init_isolation(app: Flask, verifier: TokenVerifier) -> None:
 
     @app.before_request
     def isolate() -> Response | None:
-        if not _is_guarded(request.path):
+        if not _is_guarded(request.path) or _is_preflight():
             return None
         try:
             identity = verifier.verify(request)
@@ -54,3 +54,8 @@ def _is_guarded(path: str) -> bool:
     """Whether a path needs a token. What is not known to be public does."""
     below_my = path == "/my" or path.startswith("/my/")
     return below_my and path not in PUBLIC and not path.startswith(PUBLIC_ASSETS)
+
+
+def _is_preflight() -> bool:
+    """Whether a browser asks for permission, which it does without a token: answered by flask-cors, not by a view."""
+    return request.method == "OPTIONS" and bool(web().settings.cors_origins)

@@ -11,12 +11,17 @@ from settings import Settings
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-MESSAGES: Final = "rate_limit_messages"
 STREAMS: Final = "rate_limit_streams"
 
 
 def _user() -> str:
     return str(g.account.user_id)
+
+
+def _cost() -> int:
+    """Return how many requests this one counts as: a message makes others work."""
+    settings: Settings = current_app.extensions["codelab"].settings
+    return settings.rate_limit_message_cost if (request.endpoint or "").endswith(".post_message") else 1
 
 
 def _has_limits_of_its_own() -> bool:
@@ -27,6 +32,8 @@ def _has_limits_of_its_own() -> bool:
 limiter = Limiter(
     _user,
     application_limits=[lambda: _setting("rate_limit")],
+    # One counter and a cost, not a second limit: each limit is a round trip to Redis.
+    application_limits_cost=_cost,
     application_limits_exempt_when=_has_limits_of_its_own,
     strategy="fixed-window",
     key_prefix="limit",

@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".devstack"
 """Everything the stacks of this checkout write, apart from what an unprivileged Postgres must keep elsewhere."""
 
+SCHEDULE = "celerybeat-schedule"
+"""The scheduler's file; its database library may add endings."""
+
 LOCK_PATIENCE = 0.5
 """Seconds that a lock is asked for: a look at it, as `holder` takes, also holds it for an instant."""
 
@@ -80,10 +83,10 @@ class StackDirectory:
         if pid is not None:
             raise _already_running(self, pid)
 
-    def clear_logs(self) -> None:
-        """Drop the logs of an earlier run."""
-        for log in self.logs.glob("*.log"):
-            log.unlink(missing_ok=True)
+    def clear(self) -> None:
+        """Drop the logs and the scheduler's notes of an earlier run; after a hard end they may be half written."""
+        for stale in (*self.logs.glob("*.log"), *self.path.glob(f"{SCHEDULE}*")):
+            stale.unlink(missing_ok=True)
 
     def write_state(self, state: dict[str, Any]) -> None:
         """Record what the other commands need."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack import health
-from devstack.directory import StackDirectory
+from devstack.directory import SCHEDULE, StackDirectory
 
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -95,7 +95,7 @@ def application(directory: StackDirectory, ports: ApplicationPorts, workers: int
         ),
         Program(
             name="beat",
-            command=_celery("beat", "-s", str(directory.path / "celerybeat-schedule"), "-l", "INFO"),
+            command=_celery("beat", "-s", str(directory.path / SCHEDULE), "-l", "INFO"),
             ready=lambda: health.log_matches(directory.log("beat"), BEAT_READY),
             order=70,
         ),

@@ -65,7 +65,7 @@ class Stack:
         started = time.monotonic()
         say(f"Starting the stack in {self.directory.path}")
         self.directory.forget()
-        self.directory.clear_logs()
+        self.directory.clear()
         self._prepare_postgres()
         self._plan = plan.make(self.directory, self.options, self._user, self._place)
         self._supervisor = Supervisor.start(
@@ -75,6 +75,7 @@ class Stack:
             self.plan.variables,
             temporary=self.options.temporary,
         )
+        self._supervisor.await_control(self.directory)
         self._record()
         self._run_all(self.plan.stores)
         self._await_external()

@@ -136,11 +136,14 @@ class Supervisor:
                 start_new_session=True,
             )
         patience = sum(program.stop_seconds for program in programs) + STOP_MARGIN_SECONDS
-        supervisor = cls(process, f"http://launcher:{password}@127.0.0.1:{port}/RPC2", patience)
-        supervisor._await_control(directory)
-        return supervisor
+        return cls(process, f"http://launcher:{password}@127.0.0.1:{port}/RPC2", patience)
 
-    def _await_control(self, directory: StackDirectory) -> None:
+    def await_control(self, directory: StackDirectory) -> None:
+        """Wait until it listens.
+
+        Raises:
+            StackError: it does not.
+        """
         deadline = time.monotonic() + START_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
             try:

@@ -38,7 +38,7 @@ class Run(Base, WithId, WithCreated, TenantOwned):
             "ix_runs_active",
             "session_id",
             "id",
-            postgresql_where=text(_among("status", RunStatus.active())),
+            postgresql_where=text("finished_at IS NULL"),
         ),
         Index("ix_runs_session_id", "session_id", "id"),
         Index(
@@ -58,6 +58,7 @@ class Run(Base, WithId, WithCreated, TenantOwned):
     """`{prompt_tokens, completion_tokens, total_tokens, cost_usd}`; `cost_usd` is null where a price is unknown."""
     started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
+    """Set with the final status, never otherwise: `IS NULL` is what "active" means in queries."""
     announced_at: Mapped[datetime | None] = mapped_column()
     """When the terminal event was published; the sweeper publishes what lacks it."""
 

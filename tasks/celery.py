@@ -6,10 +6,11 @@ from celery import Celery, signals
 
 from bootstrap import build_node
 from settings import load_settings
+from tasks import inspection  # noqa: F401  # `celery inspect` knows the commands of modules that are imported
 from tasks.agent_queues import AgentQueuesStep
 from workspace.logs import configure_logging
 
-app = Celery("codelab", include=["tasks.doorbells", "tasks.inspection"])
+app = Celery("codelab", include=["tasks.doorbells"])
 app.config_from_object("celeryconfig")
 app.steps["consumer"].add(AgentQueuesStep)
 

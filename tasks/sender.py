@@ -17,5 +17,6 @@ def web_sender(settings: Settings) -> Celery:
         "interval_start": 0.05,
         "max_retries": 1,
     }
+    sender.conf.broker_url = settings.broker
     sender.conf.broker_transport_options = {**sender.conf.broker_transport_options, **options}
     return sender

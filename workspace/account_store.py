@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from models import Project, User, Workspace, new_id
+from models import ChatSession, Project, User, Workspace, new_id
 from models.tenancy import Database
 from workspace.errors import DefaultProjectKept, NotFound
 from workspace.names import WorkspaceKey
@@ -122,8 +122,8 @@ class ProjectStore:
             session.commit()
         return project
 
-    def delete(self, key: WorkspaceKey) -> None:
-        """Delete a project and every row of it.
+    def delete(self, key: WorkspaceKey) -> list[UUID]:
+        """Delete a project and every row of it; returns the sessions it had.
 
         Raises:
             NotFound: the user has no such project.
@@ -137,5 +137,7 @@ class ProjectStore:
                 raise NotFound
             if project.is_default:
                 raise DefaultProjectKept
+            sessions = list(session.scalars(select(ChatSession.id).where(ChatSession.project_id == key.project_id)))
             session.delete(project)
             session.commit()
+        return sessions

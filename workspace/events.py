@@ -214,6 +214,12 @@ class Envelope(BaseModel):
     timestamp: datetime
 
 
+class Event(Envelope):
+    """An event as a reader gets it."""
+
+    id: str | None = Field(description="null for `heartbeat`, `stream_gap` and `error`, which no cursor can name")
+
+
 class EventScope(BaseModel):
     """Whose stream an event goes to, and which run and task it speaks of."""
 

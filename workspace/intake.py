@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, func, insert, select
+from sqlalchemy import bindparam, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from models import ChatSession, Message, Run, Task, UserAgent, Workspace, new_id, utc_now
@@ -114,7 +114,7 @@ _TARGET = (
 # later waits for this transaction and then sees the task held here.
 _active = (
     select(Run.id)
-    .where(Run.session_id == bindparam("session"), Run.status.in_(RunStatus.active()))
+    .where(Run.session_id == bindparam("session"), Run.finished_at.is_(None))
     .limit(1)
     .with_for_update(read=True)
     .cte("active")
@@ -122,7 +122,7 @@ _active = (
 _LOAD = select(
     exists().select_from(_active),
     select(func.count(Task.id))
-    .where(Task.agent_id == bindparam("agent"), Task.status.in_((TaskStatus.QUEUED, TaskStatus.HELD)))
+    .where(Task.agent_id == bindparam("agent"), or_(Task.status == TaskStatus.QUEUED, Task.status == TaskStatus.HELD))
     .scalar_subquery(),
 )
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, insert, select, update
+from sqlalchemy import bindparam, exists, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from models import Json, Message, Run, Task, Workspace, new_id, utc_now
@@ -135,7 +135,7 @@ _REQUEUE_TASK = (
 
 _END_RUN = (
     update(Run)
-    .where(Run.id == bindparam("run"), Run.status.in_(RunStatus.active()))
+    .where(Run.id == bindparam("run"), Run.finished_at.is_(None))
     .values(
         status=bindparam("new_status"),
         finished_at=bindparam("now"),
@@ -155,7 +155,7 @@ _NEXT_HELD = (
         Task.held_reason == HeldReason.SESSION,
         ~exists().where(
             _other.session_id == bindparam("session"),
-            _other.status.in_((TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)),
+            or_(*(_other.status == status for status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING))),
         ),
     )
     .order_by(Task.id)

@@ -139,7 +139,7 @@ class ModelClient:
                 temperature=request.temperature if request.temperature is not None else openai.omit,
                 max_completion_tokens=request.max_output_tokens or openai.omit,
                 extra_headers={AGENT_HEADER: request.agent},
-                # Past the SDK's transformation of typed dicts, which has nothing to do here and takes a third of the call.
+                # Past the SDK's transformation of typed dicts: it has nothing to do here and takes a third of the call.
                 extra_body={"messages": request.messages},
             ) as response:
                 return self._read(response.iter_lines(), request, sink, watch)

@@ -1,5 +1,6 @@
 """`UserWorkerSpace`: the live backend side of one (user, project), and what the web asks of it."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -139,6 +140,8 @@ class UserWorkerSpace:
             self._services.broadcaster.tell(Change.TASKS_CANCELLED, self.key, task_ids=tasks)
         self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
 
-    def forget(self) -> None:
-        """Tell the host that the project is gone."""
+    def forget(self, sessions: Iterable[UUID]) -> None:
+        """End what is left of a deleted project: its work on the host, and the streams of its sessions."""
         self._services.broadcaster.tell(Change.WORKSPACE_DELETED, self.key)
+        for session_id in sessions:
+            self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))

@@ -14,7 +14,7 @@ def create_app() -> Flask:
     """Build the app: gunicorn's entry."""
     app = Flask("floor", static_folder=None)
     store = Store(DATABASE_URL, CONNECTIONS)
-    client = redis.Redis.from_url(REDIS_URL, socket_timeout=None)
+    client = redis.Redis.from_url(REDIS_URL, socket_timeout=None, max_connections=10_000)
 
     @app.post("/sessions/<session_id>/messages")
     def post_message(session_id: str) -> tuple[dict[str, str], int]:

@@ -1,0 +1,1 @@
+"""The walls between tenants, in the stack's Postgres."""

@@ -1,0 +1,37 @@
+"""The controls of the stand-in model.
+
+They belong to the whole stack, so tests that use them leave rules for their own agents or words only, and count by the
+agent's id, which is a key of the witness.
+"""
+
+from typing import Any
+
+import httpx
+
+
+class Standin:
+    """The stand-in's `_control` addresses."""
+
+    def __init__(self, http: httpx.Client, model_url: str) -> None:
+        self._http = http
+        self._url = model_url.removesuffix("/v1") + "/_control"
+
+    def rules(self, *rules: dict[str, Any]) -> None:
+        """Add rules; the first that matches counts."""
+        self._http.post(f"{self._url}/rules", json=list(rules)).raise_for_status()
+
+    def reset(self) -> None:
+        """Remove all rules and forget all counts."""
+        for part in ("rules", "witness", "requests"):
+            self._http.delete(f"{self._url}/{part}").raise_for_status()
+
+    def witness(self, agent_id: str) -> dict[str, int]:
+        """Return how many requests of an agent there are, were at most, and were in all."""
+        keys: dict[str, dict[str, int]] = self._http.get(f"{self._url}/witness").raise_for_status().json()["keys"]
+        return keys.get(agent_id, {"current": 0, "max": 0, "total": 0})
+
+    def requests(self, limit: int = 20) -> list[dict[str, Any]]:
+        """Return the last requests' bodies, the newest last."""
+        response = self._http.get(f"{self._url}/requests", params={"limit": limit})
+        found: list[dict[str, Any]] = response.raise_for_status().json()
+        return found

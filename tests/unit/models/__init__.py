@@ -1,0 +1,1 @@
+"""Tables, statuses and transitions without a database."""
