@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # One image for every process of the system; docker-compose.yml gives each its command.
 
 FROM python:3.11-slim AS build

@@ -47,6 +47,8 @@ def redis_client(settings: Settings) -> redis.Redis:
         settings.redis_url,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,
+        # A thread or greenlet holds one for a command; the default of 100 would refuse the hundred-and-first.
+        max_connections=2_048,
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
 

@@ -58,7 +58,12 @@ DatabaseUrl = Annotated[str, AfterValidator(_psycopg2_driver)]
 class Settings(BaseSettings):
     """All options; the name in the environment is the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=None,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # an error at start is logged, secrets are not
+    )
 
     environment: Environment = Environment.PRODUCTION
     log_level: str = "INFO"

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar, cast
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
 
+from api import rate_storage
 from settings import Settings
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -58,7 +59,8 @@ def limited(name: str) -> Callable[[View], View]:
 
 def init_limits(app: Flask, settings: Settings) -> None:
     """Count in this deployment's Redis. To be called after the caller is known."""
-    app.config["RATELIMIT_STORAGE_URI"] = settings.cache
+    # Its import registers the storage's scheme.
+    app.config["RATELIMIT_STORAGE_URI"] = f"{rate_storage.SCHEME}+{settings.cache}"
     app.config["RATELIMIT_STORAGE_OPTIONS"] = {
         "socket_timeout": settings.redis_timeout,
         "socket_connect_timeout": settings.redis_timeout,

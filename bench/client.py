@@ -40,9 +40,9 @@ class Line:
         head = self._head("POST", self.post_path, f"Content-Type: application/json\r\nContent-Length: {len(content)}")
         return head + content
 
-    def stream(self) -> bytes:
+    def stream(self, accept: str = "application/x-ndjson") -> bytes:
         """Return the bytes of the GET that holds the stream open."""
-        return self._head("GET", self.stream_path, "Accept: application/x-ndjson")
+        return self._head("GET", self.stream_path, f"Accept: {accept}")
 
     def _head(self, method: str, path: str, extra: str) -> bytes:
         own = "".join(f"{name}: {value}\r\n" for name, value in self.headers)

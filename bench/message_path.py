@@ -12,12 +12,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import NamedTuple
 
 from bench import usage
 from bench.client import Timing, callers, send_for, send_quota
+from bench.profiling import profile
+from bench.report import Table
 from bench.stack import Side, Sides, with_sides
+from bench.tracing import trace
 from devstack.output import say
 
 HELLO = "Hello."
@@ -64,8 +67,8 @@ class Samples:
 
 
 def milliseconds(values: Sequence[float], percent: int) -> float:
-    """Return a percentile in milliseconds."""
-    return quantiles(values, n=100, method="inclusive")[percent - 1] * 1000
+    """Return a percentile of seconds in milliseconds."""
+    return usage.percentile(values, percent) * 1000
 
 
 async def _idle(side: Side, count: int, samples: Samples) -> None:
@@ -166,10 +169,10 @@ def ratio(ours: Sequence[float], floor: Sequence[float]) -> float:
     return median(mine / other for mine, other in zip(ours, floor, strict=True))
 
 
-def table(samples: dict[str, Samples]) -> list[list[str]]:
-    """Return the table's cells, its head first."""
+def table(samples: dict[str, Samples]) -> Table:
+    """Return the figures as a table."""
     ours, floor, raw = (samples[name].values for name in ("ours", "floor", "floor-raw"))
-    rows = [["", "ours", "floor", "floor, raw", "ours / floor", "ours / raw", "goal", ""]]
+    rows = []
     for figure in FIGURES:
         key = figure.key
         ratios = ratio(ours[key], floor[key]), ratio(ours[key], raw[key])
@@ -181,7 +184,7 @@ def table(samples: dict[str, Samples]) -> list[list[str]]:
                 *_judged(figure, median(ours[key]), ratios),
             ]
         )
-    return rows
+    return Table(["", "ours", "floor", "floor, raw", "ours / floor", "ours / raw", "goal", ""], rows)
 
 
 def _judged(figure: Figure, own: float, ratios: tuple[float, float]) -> tuple[str, str]:
@@ -193,16 +196,6 @@ def _judged(figure: Figure, own: float, ratios: tuple[float, float]) -> tuple[st
     if max(ratios) <= figure.goal:
         return f"<= {figure.goal}", "met"
     return f"<= {figure.goal}", "met over the SDK's stream" if ratios[0] <= figure.goal else "MISSED"
-
-
-def text(rows: Sequence[Sequence[str]]) -> str:
-    """Align a table's cells."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def _redis_by_command(samples: dict[str, Samples]) -> str:
@@ -222,8 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = Size(options.rounds, size.idle, size.crowd, size.slow_rounds, size.slow_seconds)
 
     def body(sides: Sides) -> None:
+        if options.profile or options.trace:
+            _look_inside(sides, options)
+            return
         samples = measure(sides, size)
-        print(f"\n{text(table(samples))}\n\n{_redis_by_command(samples)}", flush=True)
+        print(f"\n{table(samples).text()}\n\n{_redis_by_command(samples)}", flush=True)
         if options.json:
             values = {name: sample.values for name, sample in samples.items()}
             Path(options.json).write_text(json.dumps(values, indent=1))
@@ -231,11 +227,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return with_sides(SLOW_CROWD, body)
 
 
+def _look_inside(sides: Sides, options: argparse.Namespace) -> None:
+    for side in (sides.ours, sides.floor_raw):
+        asyncio.run(_crowd(side, sides, CROWD * 4, Samples()))
+        if options.trace:
+            print(f"\n{trace(sides, side)}", flush=True)
+        if options.profile:
+            print(f"\n{profile(side, options.profile)}", flush=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.message_path", description=__doc__)
     parser.add_argument("--rounds", type=int, default=0, help="alternating rounds")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds")
     parser.add_argument("--json", metavar="FILE", help="write every round's figures")
+    parser.add_argument("--profile", type=int, metavar="N", help="run N messages under py-spy instead")
+    parser.add_argument("--trace", action="store_true", help="show the SQL and the Redis commands of one message")
     return parser
 
 

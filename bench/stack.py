@@ -44,6 +44,7 @@ NO_LIMITS = {
     "RATE_LIMIT": UNLIMITED,
     "RATE_LIMIT_MESSAGES": UNLIMITED,
     "RATE_LIMIT_STREAMS": UNLIMITED,
+    "MAX_STREAMS_PER_USER": "1000000",
     "STANDIN_TOKENS": str(TOKENS),
 }
 
@@ -155,25 +156,23 @@ def our_lines(stack: Stack, count: int) -> list[Line]:
     return lines
 
 
-class Floor:
-    """The floor's web process and worker, on databases of their own in the stack's stores."""
+class Companion:
+    """Programs of the benchmark's own beside the stack; they end with it, and with this process whatever happens."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         (self._port,) = free_ports(1)
-        facts = stack.facts()
-        self._database_url = urlunsplit(urlsplit(facts["DATABASE_URL"])._replace(path=f"/{FLOOR_DATABASE}"))
-        self._environment = {
+        redis_url = stack.facts()["REDIS_URL"]
+        self.environment = {
             **stack.plan.variables,
-            "FLOOR_DATABASE_URL": self._database_url,
-            "FLOOR_REDIS_URL": _redis_database(facts["REDIS_URL"], 8),
-            "FLOOR_BROKER_URL": _redis_database(facts["REDIS_URL"], 9),
+            "FLOOR_REDIS_URL": _redis_database(redis_url, 8),
+            "FLOOR_BROKER_URL": _redis_database(redis_url, 9),
         }
         self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Where its web process listens."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
@@ -181,31 +180,32 @@ class Floor:
         """The web process."""
         return self._processes[0]
 
-    @property
-    def worker(self) -> subprocess.Popen[bytes]:
-        """The Celery worker."""
-        return self._processes[1]
-
     def start(self) -> None:
-        """Make the tables and start both processes."""
-        _create_database(self._stack.facts()["DATABASE_URL"])
-        Store(self._database_url, 1).create()
-        self._run(
-            "floor-web",
-            *("gunicorn", "-c", "bench/floor/gunicorn_conf.py", "--no-control-socket"),
-            *("--bind", f"127.0.0.1:{self._port}", "bench.floor.web:create_app()"),
-        )
-        self._run(
-            "floor-worker",
-            *("celery", "-A", "bench.floor.queue", "worker", "-P", "threads", "-c", "128", "-n", "floor@bench"),
-            *("--without-gossip", "--without-mingle", "-l", "WARNING"),
-        )
-        self._await(lambda: health.http_ok(f"{self.url}/health"))
-        self._await(lambda: _consumes(self._environment["FLOOR_BROKER_URL"]))
+        """Start everything and wait for it.
+
+        Raises:
+            BenchError: it did not start.
+        """
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+                continue
+            process.kill()
+            process.wait()
+
+    def _run_web(self, name: str, app: str) -> None:
+        bind = f"127.0.0.1:{self._port}"
+        self._run(name, "gunicorn", "-c", "bench/floor/gunicorn_conf.py", "--no-control-socket", "--bind", bind, app)
 
     def _run(self, name: str, *command: str) -> None:
         guarded = [sys.executable, "-I", "-S", str(GUARD), "--log", str(self._stack.directory.log(name)), "--"]
-        process = subprocess.Popen([*guarded, sys.executable, "-m", *command], cwd=ROOT, env=self._environment)
+        process = subprocess.Popen([*guarded, sys.executable, "-m", *command], cwd=ROOT, env=self.environment)
         self._processes.append(process)
 
     def _await(self, ready: Callable[[], bool]) -> None:
@@ -215,6 +215,40 @@ class Floor:
                 raise BenchError(f"the floor did not start; see {self._stack.directory.logs}")
             time.sleep(0.05)
 
+
+class Fanout(Companion):
+    """The floor for event streams."""
+
+    def start(self) -> None:
+        """Start its one process."""
+        self._run_web("floor-fanout", "bench.floor.fanout:create_app()")
+        self._await(lambda: health.http_ok(f"{self.url}/health"))
+
+
+class Floor(Companion):
+    """The floor's web process and worker, on databases of their own in the stack's stores."""
+
+    @property
+    def worker(self) -> subprocess.Popen[bytes]:
+        """The Celery worker."""
+        return self._processes[1]
+
+    def start(self) -> None:
+        """Make the tables and start both processes."""
+        ours = self._stack.facts()["DATABASE_URL"]
+        url = urlunsplit(urlsplit(ours)._replace(path=f"/{FLOOR_DATABASE}"))
+        self.environment["FLOOR_DATABASE_URL"] = url
+        _create_database(ours)
+        Store(url, 1).create()
+        self._run_web("floor-web", "bench.floor.web:create_app()")
+        self._run(
+            "floor-worker",
+            *("celery", "-A", "bench.floor.queue", "worker", "-P", "threads", "-c", "128", "-n", "floor@bench"),
+            *("--without-gossip", "--without-mingle", "-l", "WARNING"),
+        )
+        self._await(lambda: health.http_ok(f"{self.url}/health"))
+        self._await(lambda: _consumes(self.environment["FLOOR_BROKER_URL"]))
+
     def lines(self, count: int, *, query: str = "") -> list[Line]:
         """Return a session for each caller; the floor takes any name."""
         name = re.sub(r"\W", "", query)
@@ -222,17 +256,6 @@ class Floor:
             Line(self.url, f"/sessions/{_uuid(name, each)}/messages{query}", f"/sessions/{_uuid(name, each)}/events")
             for each in range(count)
         ]
-
-    def stop(self) -> None:
-        """End both processes."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-                continue
-            process.kill()
-            process.wait()
 
 
 def _create_database(server_url: str) -> None:

@@ -2,10 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import quantiles
 from typing import Any
 
-import psutil
 import redis
+
+from bench import procfs
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Return a percentile of some values."""
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 @dataclass(frozen=True)
@@ -50,22 +57,21 @@ class Reading:
 
 def read(processes: Processes) -> Reading:
     """Read the clocks."""
-    postgres = psutil.Process(processes.postgres)
-    own = postgres.cpu_times()
-    total = own.user + own.system + own.children_user + own.children_system
+    own = procfs.clocks(processes.postgres)
+    total = own.own + own.ended_children
     foreign: dict[int, float] = {}
-    for child in postgres.children():
+    for child in procfs.children(processes.postgres):
         try:
-            used, title = _seconds(child), " ".join(child.cmdline())
-        except psutil.NoSuchProcess:
+            used, title = procfs.clocks(child).own, procfs.title(child)
+        except (FileNotFoundError, ProcessLookupError):
             continue
         total += used
         if _is_foreign(title, processes.database):
-            foreign[child.pid] = used
+            foreign[child] = used
     return Reading(
         web=_tree(processes.web),
         worker=_tree(processes.worker),
-        redis=_seconds(psutil.Process(processes.redis)),
+        redis=procfs.clocks(processes.redis).own,
         postgres=total,
         foreign=foreign,
     )
@@ -82,14 +88,9 @@ def used(before: Reading, after: Reading) -> Cpu:
     )
 
 
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 def _tree(pid: int) -> float:
-    process = psutil.Process(pid)
-    return _seconds(process) + sum(_seconds(child) for child in process.children(recursive=True))
+    """A process and its children: gunicorn's, or none."""
+    return procfs.clocks(pid).own + sum(procfs.clocks(child).own for child in procfs.children(pid))
 
 
 def _is_foreign(title: str, database: str) -> bool:

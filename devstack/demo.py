@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from devstack.environment import STANDIN_MODEL, of_user
+from settings import Settings
 
 READ_SECONDS = 60.0
 """Heartbeats come every 30 s: a stream that is silent for longer is broken."""
@@ -132,7 +133,7 @@ def _line(name: str, text: str) -> None:
 
 
 def _introduce(environment: Mapping[str, str]) -> None:
-    model = environment.get("DEFAULT_MODEL") or "the default model"
+    model = environment.get("DEFAULT_MODEL") or Settings.model_fields["default_model"].default
     if environment.get("OPENAI_API_KEY") == STANDIN_MODEL:
         print("\nThe answers come from the STAND-IN model: a scripted server, not a language model.")
         print("Set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own (Ollama, vLLM), to talk to a real one.")

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from pydantic import ValidationError
+
 from devstack.directory import StackDirectory, write_private
 from devstack.errors import StackError
-from settings import Settings
+from settings import Settings, load_settings
 
 STANDIN_MODEL = "stand-in"
 STANDIN_PRICES = {STANDIN_MODEL: {"input": 0.15, "output": 0.6}}
@@ -114,6 +116,28 @@ def for_programs(user: Mapping[str, str], addresses: Addresses, held: Secrets) -
     for name in ("NO_PROXY", "no_proxy"):
         environment[name] = ",".join(part for part in (environment.get(name), LOOPBACK) if part)
     return environment
+
+
+def check_options(environment: Mapping[str, str]) -> None:
+    """Let the system read its options once, so that a wrong one is told in a line and not in a program's log.
+
+    Raises:
+        StackError: the system would refuse to start.
+    """
+    kept = of_user()
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        load_settings()
+    except ValidationError as error:
+        wrong = (
+            f"{'.'.join(map(str, each['loc'])).upper() or 'options'}: {each['msg']}"
+            for each in error.errors(include_input=False)
+        )
+        raise StackError(f"wrong options in the environment; {'; '.join(wrong)}") from None
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from devstack import postgres, programs, redis_server
 from devstack.directory import StackDirectory
-from devstack.environment import Addresses, External, Secrets, Signing, for_programs
+from devstack.environment import Addresses, External, Secrets, Signing, check_options, for_programs
 from devstack.ports import free_ports
 from devstack.programs import ApplicationPorts, Program
 
@@ -59,6 +59,7 @@ def make(
         stores.append(programs.standin(ports.standin))
     own = []
     if not options.bare:
+        check_options(variables)
         listening = ApplicationPorts(api=ports.api, flower=ports.flower)
         own = programs.application(directory, listening, options.workers, f"admin:{held.flower}")
     return Plan(addresses, held, variables, Signing.of(variables), tuple(stores), tuple(own), postgres_place)

@@ -61,14 +61,21 @@ class TenantOwned:
     user_id: Mapped[UUID] = mapped_column()
 
 
-def tenant_key(table: str) -> UniqueConstraint:
-    """Return the key that children of `table` refer to, so that no row hangs under another user's parent."""
-    return UniqueConstraint("id", "user_id", name=f"uq_{table}_id_user_id")
+def tenant_key(table: str, *within: str) -> UniqueConstraint:
+    """Return the key that children of `table` refer to, so that no row hangs under another user's parent.
+
+    Args:
+        table: the table's name.
+        within: further columns that a child has in common with its parent, such as `project_id`.
+    """
+    columns = ("id", *within, "user_id")
+    return UniqueConstraint(*columns, name=f"uq_{table}_{'_'.join(columns)}")
 
 
-def belongs_to(parent: str, column: str, *, ondelete: str = "CASCADE") -> ForeignKeyConstraint:
-    """Return the composite foreign key `(column, user_id) -> parent(id, user_id)`."""
-    return ForeignKeyConstraint([column, "user_id"], [f"{parent}.id", f"{parent}.user_id"], ondelete=ondelete)
+def belongs_to(parent: str, column: str, *within: str, ondelete: str = "CASCADE") -> ForeignKeyConstraint:
+    """Return the composite foreign key `(column, *within, user_id) -> parent(id, *within, user_id)`."""
+    own = [column, *within, "user_id"]
+    return ForeignKeyConstraint(own, [f"{parent}.{name}" for name in ("id", *own[1:])], ondelete=ondelete)
 
 
 def status_column(enum: type[StrEnum], name: str) -> Enum:

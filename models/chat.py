@@ -23,7 +23,7 @@ class ChatSession(Base, WithId, WithCreated, TenantOwned):
 
     __tablename__ = "chat_sessions"
     __table_args__ = (
-        tenant_key("chat_sessions"),
+        tenant_key("chat_sessions", "project_id"),
         belongs_to("projects", "project_id"),
         Index("ix_chat_sessions_user_id_project_id", "user_id", "project_id", "id"),
     )
@@ -37,12 +37,11 @@ class Message(Base, WithId, WithCreated, TenantOwned):
 
     __tablename__ = "messages"
     __table_args__ = (
-        belongs_to("chat_sessions", "session_id"),
-        belongs_to("runs", "run_id"),
+        # Through its run it belongs to the session, the project and the user: one check instead of three.
+        belongs_to("runs", "run_id", "session_id"),
         belongs_to("user_agents", "agent_id", ondelete="SET NULL (agent_id)"),
         status_check("role", MessageRole),
         Index("ix_messages_session_id", "session_id", "run_id", "id"),
-        Index("ix_messages_run_id", "run_id"),
     )
 
     session_id: Mapped[UUID] = mapped_column()

@@ -32,6 +32,12 @@ class TenantMissing(TenantViolation):
     """A session was used that belongs to no tenant."""
 
 
+def tenant_of(session: Session) -> UUID | None:
+    """Return whose session it is; `None` for the system's and for one that is nobody's."""
+    tenant: UUID | None = session.info.get(_TENANT)
+    return tenant
+
+
 class TenantSession(Session):
     """A session that knows whose it is, or that it is the system's."""
 

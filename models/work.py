@@ -29,9 +29,8 @@ class Run(Base, WithId, WithCreated, TenantOwned):
 
     __tablename__ = "runs"
     __table_args__ = (
-        tenant_key("runs"),
-        belongs_to("projects", "project_id"),
-        belongs_to("chat_sessions", "session_id"),
+        tenant_key("runs", "session_id"),
+        belongs_to("chat_sessions", "session_id", "project_id"),
         status_check("mode", RunMode),
         status_check("status", RunStatus),
         Index(
@@ -69,11 +68,11 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     __tablename__ = "tasks"
     __table_args__ = (
         tenant_key("tasks"),
-        belongs_to("projects", "project_id"),
-        belongs_to("chat_sessions", "session_id"),
-        belongs_to("runs", "run_id"),
+        # Through its run it belongs to the session, the project and the user: one check instead of four.
+        belongs_to("runs", "run_id", "session_id"),
         belongs_to("user_agents", "agent_id", ondelete="SET NULL (agent_id)"),
         status_check("status", TaskStatus),
+        # Few tasks are active at a time, so the sweeper may read this one whole.
         Index(
             "ix_tasks_agent_active",
             "agent_id",
@@ -82,13 +81,13 @@ class Task(Base, WithId, WithCreated, TenantOwned):
             postgresql_where=text(_among("status", TaskStatus.active())),
         ),
         Index(
-            "ix_tasks_active",
+            "ix_tasks_session_active",
+            "session_id",
             "status",
             "id",
             postgresql_where=text(_among("status", TaskStatus.active())),
         ),
         Index("ix_tasks_run_id", "run_id"),
-        Index("ix_tasks_session_id", "session_id"),
     )
 
     project_id: Mapped[UUID] = mapped_column()

@@ -12,7 +12,7 @@ from models.database import build_database
 from models.tenancy import Database
 from settings import load_settings
 from tests.support.api import ApiClient
-from tests.support.offline import offline_environment
+from tests.support.offline import build_app
 from tests.support.processes import own_api
 from tests.support.stack import IS_RUNNING, Stack
 from tests.support.standin import Standin
@@ -21,6 +21,7 @@ from workspace.event_publisher import EventPublisher
 NO_STACK = "needs the stack that `make test` starts (API_URL is not set)"
 
 MakeUser = Callable[[], ApiClient]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip by name what needs a stack, where there is none."""
@@ -34,10 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def app() -> Flask:
     """The API as an object, to be looked at: nothing connects. Requests go to the stack's own process."""
-    with offline_environment():
-        from api.app import create_app
-
-        return create_app()
+    return build_app()
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +100,7 @@ def tuned_url(stack: Stack, http: httpx.Client, tmp_path_factory: pytest.TempPat
         "EVENT_BUFFER_SIZE": 5,
         "EVENT_BUFFER_TTL": 120,
         "RATE_LIMIT": "5/minute",
-        "RATE_LIMIT_MESSAGES": "3/minute",
+        "RATE_LIMIT_MESSAGE_COST": 2,
         "CORS_ORIGINS": '["https://app.example"]',
     }
     with own_api(http, log, **options) as url:

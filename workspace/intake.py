@@ -6,7 +6,7 @@ agent's queue are exact under any number of web processes.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import bindparam, exists, func, insert, or_, select
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from models import ChatSession, Message, Run, Task, UserAgent, Workspace, new_id, utc_now
 from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
+from models.tenant_statement import TenantStatement, table_of, tenant
 from workspace.errors import AgentQueueFull, NotFound
 from workspace.names import WorkspaceKey
 
@@ -82,90 +83,152 @@ class Intake:
                 queue_position=waiting,
                 target=target,
             )
-            _write(session, key, session_id, content, accepted)
+            _write(session, key, content, accepted)
             session.commit()
         return accepted
 
 
-# The statements are built once: building one costs as much as running it.
+# The statements that run with each message are Core, and built and checked once. No parameter has a column's name:
+# SQLAlchemy would take it for that column's own.
 
-_TARGET = (
+_agents, _sessions, _workspaces = table_of(UserAgent), table_of(ChatSession), table_of(Workspace)
+_runs, _tasks, _messages = table_of(Run), table_of(Task), table_of(Message)
+
+_TARGET = TenantStatement(
     select(
-        UserAgent.id,
-        UserAgent.name,
-        UserAgent.version,
-        Workspace.node_id,
-        Workspace.epoch,
-        Workspace.alive_until,
+        _agents.c.id,
+        _agents.c.name,
+        _agents.c.version,
+        _workspaces.c.node_id,
+        _workspaces.c.epoch,
+        _workspaces.c.alive_until,
     )
-    .select_from(ChatSession)
-    .join(UserAgent, UserAgent.project_id == ChatSession.project_id)
-    .join(Workspace, Workspace.project_id == ChatSession.project_id)
+    .select_from(
+        _sessions.join(_agents, _agents.c.project_id == _sessions.c.project_id).join(
+            _workspaces, _workspaces.c.project_id == _sessions.c.project_id
+        )
+    )
     .where(
-        ChatSession.id == bindparam("session"),
-        ChatSession.project_id == bindparam("project"),
-        UserAgent.name == bindparam("agent_name"),
+        _sessions.c.user_id == tenant(),
+        _agents.c.user_id == tenant(),
+        _workspaces.c.user_id == tenant(),
+        _sessions.c.id == bindparam("session"),
+        _sessions.c.project_id == bindparam("project"),
+        _agents.c.name == bindparam("wanted_agent"),
     )
     # Locked against other messages, not against rows that refer to them.
-    .with_for_update(key_share=True, of=[ChatSession, UserAgent])
+    .with_for_update(key_share=True, of=[_sessions, _agents])
 )
 
 # The share lock waits for a finish of the session's run that is under way and then sees its result; a finish that comes
 # later waits for this transaction and then sees the task held here.
 _active = (
-    select(Run.id)
-    .where(Run.session_id == bindparam("session"), Run.finished_at.is_(None))
+    select(_runs.c.id)
+    .where(
+        _runs.c.user_id == tenant(),
+        _runs.c.session_id == bindparam("session"),
+        _runs.c.finished_at.is_(None),
+    )
     .limit(1)
     .with_for_update(read=True)
     .cte("active")
 )
-_LOAD = select(
-    exists().select_from(_active),
-    select(func.count(Task.id))
-    .where(Task.agent_id == bindparam("agent"), or_(Task.status == TaskStatus.QUEUED, Task.status == TaskStatus.HELD))
-    .scalar_subquery(),
+_LOAD = TenantStatement(
+    select(
+        exists().select_from(_active),
+        select(func.count())
+        .select_from(_tasks)
+        .where(
+            _tasks.c.user_id == tenant(),
+            _tasks.c.agent_id == bindparam("agent"),
+            or_(_tasks.c.status == TaskStatus.QUEUED, _tasks.c.status == TaskStatus.HELD),
+        )
+        .scalar_subquery(),
+    )
+)
+
+_work = {
+    "user_id": tenant(),
+    "project_id": bindparam("project"),
+    "session_id": bindparam("session"),
+    "created_at": bindparam("now"),
+    "usage": bindparam("no_usage"),
+}
+_new_run = (
+    insert(_runs)
+    .values(**_work, id=bindparam("run"), mode=RunMode.DIRECT, status=RunStatus.QUEUED)
+    .returning(_runs.c.id)
+    .cte("new_run")
+)
+_new_message = (
+    insert(_messages)
+    .values(
+        user_id=tenant(),
+        id=bindparam("message"),
+        session_id=bindparam("session"),
+        run_id=bindparam("run"),
+        role=bindparam("speaker"),
+        content=bindparam("text"),
+        created_at=bindparam("now"),
+    )
+    .returning(_messages.c.id)
+    .cte("new_message")
+)
+_ACCEPT = TenantStatement(
+    insert(_tasks)
+    .values(
+        **_work,
+        id=bindparam("task"),
+        run_id=bindparam("run"),
+        agent_id=bindparam("agent"),
+        agent_name=bindparam("wanted_agent"),
+        agent_version=bindparam("wanted_version"),
+        status=bindparam("task_status"),
+        held_reason=bindparam("why_held"),
+        sent_at=bindparam("sent"),
+        send_count=bindparam("sends"),
+    )
+    .add_cte(_new_run, _new_message)
 )
 
 
 def _lock_target(session: Session, key: WorkspaceKey, session_id: UUID, agent_name: str) -> Target:
-    wanted = {"session": session_id, "project": key.project_id, "agent_name": agent_name}
-    row = session.execute(_TARGET, wanted).one_or_none()
+    wanted = {"session": session_id, "project": key.project_id, "wanted_agent": agent_name}
+    row = _TARGET.execute(session, wanted).one_or_none()
     if row is None:
         raise NotFound
-    return Target(*row)
+    return Target._make(row)
 
 
 def _load(session: Session, session_id: UUID, agent_id: UUID) -> tuple[bool, int]:
     """Return whether an earlier run of the session is active, and how many tasks wait for the agent."""
-    busy, waiting = session.execute(_LOAD, {"session": session_id, "agent": agent_id}).one()
-    return busy, waiting
+    row: Any = _LOAD.execute(session, {"session": session_id, "agent": agent_id}).one()
+    return row[0], row[1]
 
 
-def _write(session: Session, key: WorkspaceKey, session_id: UUID, content: str, accepted: Accepted) -> None:
+def _write(session: Session, key: WorkspaceKey, content: str, accepted: Accepted) -> None:
+    """Write message, run and task in one statement."""
     now = utc_now()
     held = accepted.status is TaskStatus.HELD
-    row = {"user_id": key.user_id, "session_id": session_id, "created_at": now}
-    work = row | {"project_id": key.project_id, "usage": {}}
-    session.execute(insert(Run), [work | {"id": accepted.run_id, "mode": RunMode.DIRECT, "status": RunStatus.QUEUED}])
-    session.execute(
-        insert(Message),
-        [row | {"id": accepted.message_id, "run_id": accepted.run_id, "role": MessageRole.USER, "content": content}],
-    )
-    session.execute(
-        insert(Task),
-        [
-            work
-            | {
-                "id": accepted.task_id,
-                "run_id": accepted.run_id,
-                "agent_id": accepted.target.agent_id,
-                "agent_name": accepted.target.agent_name,
-                "agent_version": accepted.target.agent_version,
-                "status": accepted.status,
-                "held_reason": HeldReason.SESSION if held else None,
-                # It is sent right after the commit; a message that does not arrive is noticed by its age.
-                "sent_at": None if held else now,
-                "send_count": 0 if held else 1,
-            }
-        ],
+    _ACCEPT.execute(
+        session,
+        {
+            "project": key.project_id,
+            "session": accepted.session_id,
+            "run": accepted.run_id,
+            "message": accepted.message_id,
+            "task": accepted.task_id,
+            "text": content,
+            "agent": accepted.target.agent_id,
+            "wanted_agent": accepted.target.agent_name,
+            "wanted_version": accepted.target.agent_version,
+            "task_status": accepted.status,
+            "why_held": HeldReason.SESSION if held else None,
+            "speaker": MessageRole.USER,
+            "no_usage": {},
+            "now": now,
+            # It is sent right after the commit; a message that does not arrive is noticed by its age.
+            "sent": None if held else now,
+            "sends": 0 if held else 1,
+        },
     )

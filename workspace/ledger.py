@@ -6,15 +6,16 @@ changes nothing. Whoever settles a run releases the next one of its session in t
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, insert, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import String, Text, bindparam, cast, exists, insert, or_, select, update
+from sqlalchemy.orm import Session
 
 from models import Json, Message, Run, Task, Workspace, new_id, utc_now
 from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
+from models.tenant_statement import TenantStatement, table_of, tenant
 from workspace.events import Failure, Usage
 from workspace.history import PastMessage
 from workspace.names import WorkspaceKey
@@ -60,25 +61,27 @@ class Settled(NamedTuple):
     next_task: QueuedTask | None
 
 
-# The statements are built once: building one costs as much as running it.
+# The statements that run with each message are Core, and built and checked once.
 
-_UNSYNCHRONIZED = {"synchronize_session": False}
+_runs, _tasks = table_of(Run), table_of(Task)
+_messages, _workspaces = table_of(Message), table_of(Workspace)
 
-_HOSTED = exists().where(
-    Workspace.user_id == Task.user_id,
-    Workspace.project_id == Task.project_id,
-    Workspace.node_id == bindparam("host_node"),
-    Workspace.epoch == bindparam("host_epoch"),
+_hosted = exists().where(
+    _workspaces.c.user_id == tenant(),
+    _workspaces.c.project_id == _tasks.c.project_id,
+    _workspaces.c.node_id == bindparam("host_node"),
+    _workspaces.c.epoch == bindparam("host_epoch"),
 )
 
-_START_TASK = (
-    update(Task)
+_started_task = (
+    update(_tasks)
     .where(
-        Task.id == bindparam("task"),
-        Task.project_id == bindparam("project"),
-        Task.agent_id == bindparam("agent"),
-        Task.status == TaskStatus.QUEUED,
-        _HOSTED,
+        _tasks.c.user_id == tenant(),
+        _tasks.c.id == bindparam("task"),
+        _tasks.c.project_id == bindparam("project"),
+        _tasks.c.agent_id == bindparam("agent"),
+        _tasks.c.status == TaskStatus.QUEUED,
+        _hosted,
     )
     .values(
         status=TaskStatus.RUNNING,
@@ -86,88 +89,125 @@ _START_TASK = (
         epoch=bindparam("host_epoch"),
         started_at=bindparam("now"),
     )
-    .returning(Task.session_id, Task.run_id, Task.agent_name, Task.agent_version, Task.send_count)
-    .execution_options(**_UNSYNCHRONIZED)
+    .returning(_tasks.c.session_id, _tasks.c.run_id, _tasks.c.agent_name, _tasks.c.agent_version, _tasks.c.send_count)
+    .cte("started_task")
 )
-
-_START_RUN = (
-    update(Run)
-    .where(Run.id == bindparam("run"), Run.status == RunStatus.QUEUED)
+_started_run = (
+    update(_runs)
+    .where(
+        _runs.c.user_id == tenant(),
+        _runs.c.id == _started_task.c.run_id,
+        _runs.c.status == RunStatus.QUEUED,
+    )
     .values(status=RunStatus.RUNNING, started_at=bindparam("now"))
-    .execution_options(**_UNSYNCHRONIZED)
+    .returning(_runs.c.id)
+    .cte("started_run")
 )
+_START = TenantStatement(select(_started_task).add_cte(_started_run))
 
-_CONVERSATION = (
-    select(Message.role, Message.content)
-    .where(Message.session_id == bindparam("session"), Message.run_id <= bindparam("run"))
-    .order_by(Message.run_id.desc(), Message.id.desc())
+_CONVERSATION = TenantStatement(
+    select(_messages.c.role, _messages.c.content)
+    .where(
+        _messages.c.user_id == tenant(),
+        _messages.c.session_id == bindparam("session"),
+        _messages.c.run_id <= bindparam("run"),
+    )
+    .order_by(_messages.c.run_id.desc(), _messages.c.id.desc())
     .limit(bindparam("most"))
 )
 
-_OWN_TASK = (
-    Task.id == bindparam("task"),
-    Task.status == TaskStatus.RUNNING,
-    Task.node_id == bindparam("host_node"),
-    Task.epoch == bindparam("host_epoch"),
-    _HOSTED,
+_own_task = (
+    _tasks.c.user_id == tenant(),
+    _tasks.c.id == bindparam("task"),
+    _tasks.c.status == TaskStatus.RUNNING,
+    _tasks.c.node_id == bindparam("host_node"),
+    _tasks.c.epoch == bindparam("host_epoch"),
+    _hosted,
 )
+_end: dict[str, Any] = {
+    "finished_at": bindparam("now"),
+    "usage": bindparam("new_usage"),
+    "error": bindparam("new_error"),
+}
 
-_END_TASK = (
-    update(Task)
-    .where(*_OWN_TASK)
-    .values(
-        status=bindparam("new_status"),
-        finished_at=bindparam("now"),
-        usage=bindparam("new_usage"),
-        error=bindparam("new_error"),
-    )
-    .returning(Task.id)
-    .execution_options(**_UNSYNCHRONIZED)
+_ended_task = (
+    update(_tasks)
+    .where(*_own_task)
+    .values(status=bindparam("task_status"), **_end)
+    .returning(_tasks.c.run_id, _tasks.c.session_id, _tasks.c.agent_id, _tasks.c.agent_name)
+    .cte("ended_task")
 )
-
-_REQUEUE_TASK = (
-    update(Task)
-    .where(*_OWN_TASK)
-    .values(status=TaskStatus.QUEUED, sent_at=None, node_id=None, epoch=None)
-    .returning(Task.id)
-    .execution_options(**_UNSYNCHRONIZED)
+_ended_run = (
+    update(_runs)
+    .where(_runs.c.user_id == tenant(), _runs.c.id == _ended_task.c.run_id, _runs.c.finished_at.is_(None))
+    .values(status=bindparam("run_status"), **_end)
+    .returning(_runs.c.id)
+    .cte("ended_run")
 )
-
-_END_RUN = (
-    update(Run)
-    .where(Run.id == bindparam("run"), Run.finished_at.is_(None))
-    .values(
-        status=bindparam("new_status"),
-        finished_at=bindparam("now"),
-        usage=bindparam("new_usage"),
-        error=bindparam("new_error"),
-    )
-    .returning(Run.mode)
-    .execution_options(**_UNSYNCHRONIZED)
-)
-
-_other = aliased(Task)
-_NEXT_HELD = (
-    select(Task.id)
-    .where(
-        Task.session_id == bindparam("session"),
-        Task.status == TaskStatus.HELD,
-        Task.held_reason == HeldReason.SESSION,
-        ~exists().where(
-            _other.session_id == bindparam("session"),
-            or_(*(_other.status == status for status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING))),
+_reply = (
+    insert(_messages)
+    .from_select(
+        ["user_id", "id", "session_id", "run_id", "role", "content", "agent_id", "agent_name", "created_at"],
+        select(
+            cast(tenant(), _messages.c.user_id.type),
+            cast(bindparam("reply"), _messages.c.id.type),
+            _ended_task.c.session_id,
+            _ended_task.c.run_id,
+            cast(bindparam("speaker"), String),
+            cast(bindparam("text"), Text),
+            _ended_task.c.agent_id,
+            _ended_task.c.agent_name,
+            cast(bindparam("now"), _messages.c.created_at.type),
         ),
     )
-    .order_by(Task.id)
+    .returning(_messages.c.id)
+    .cte("reply")
+)
+_COMPLETE = TenantStatement(select(_ended_task.c.run_id).add_cte(_ended_run, _reply))
+_FAIL = TenantStatement(select(_ended_task.c.run_id).add_cte(_ended_run))
+
+_REQUEUE = TenantStatement(
+    update(_tasks)
+    .where(*_own_task)
+    .values(status=TaskStatus.QUEUED, sent_at=None, node_id=None, epoch=None)
+    .returning(_tasks.c.id)
+)
+
+_END_RUN = TenantStatement(
+    update(_runs)
+    .where(_runs.c.user_id == tenant(), _runs.c.id == bindparam("run"), _runs.c.finished_at.is_(None))
+    .values(status=bindparam("run_status"), **_end)
+    .returning(_runs.c.mode)
+)
+
+_other = _tasks.alias("other")
+_next_held = (
+    select(_tasks.c.id)
+    .where(
+        _tasks.c.user_id == tenant(),
+        _tasks.c.session_id == bindparam("session"),
+        _tasks.c.status == TaskStatus.HELD,
+        _tasks.c.held_reason == HeldReason.SESSION,
+        ~exists().where(
+            _other.c.user_id == tenant(),
+            _other.c.session_id == bindparam("session"),
+            or_(*(_other.c.status == status for status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING))),
+        ),
+    )
+    .order_by(_tasks.c.id)
     .limit(1)
     .scalar_subquery()
 )
-_RELEASE = (
-    update(Task)
-    .where(Task.id == _NEXT_HELD, Task.status == TaskStatus.HELD)
-    .values(status=TaskStatus.QUEUED, held_reason=None, sent_at=bindparam("now"), send_count=Task.send_count + 1)
-    .returning(Task.id, Task.agent_name)
-    .execution_options(**_UNSYNCHRONIZED)
+_RELEASE = TenantStatement(
+    update(_tasks)
+    .where(_tasks.c.user_id == tenant(), _tasks.c.id == _next_held, _tasks.c.status == TaskStatus.HELD)
+    .values(
+        status=TaskStatus.QUEUED,
+        held_reason=None,
+        sent_at=bindparam("now"),
+        send_count=_tasks.c.send_count + 1,
+    )
+    .returning(_tasks.c.id, _tasks.c.agent_name)
 )
 
 
@@ -189,8 +229,8 @@ class Ledger:
         """
         started_at = utc_now()
         with self._database.tenant_session(key.user_id) as session:
-            row = session.execute(
-                _START_TASK,
+            row = _START.execute(
+                session,
                 {
                     "task": task_id,
                     "project": key.project_id,
@@ -202,10 +242,9 @@ class Ledger:
             ).one_or_none()
             if row is None:
                 return None
-            session.execute(_START_RUN, {"run": row.run_id, "now": started_at})
             most = max(self._history_messages, 1)
-            found = session.execute(_CONVERSATION, {"session": row.session_id, "run": row.run_id, "most": most})
-            messages = [PastMessage(*message) for message in found]
+            found: Any = _CONVERSATION.execute(session, {"session": row.session_id, "run": row.run_id, "most": most})
+            messages = [PastMessage(role, content) for role, content in found]
             session.commit()
         return StartedTask(
             id=task_id,
@@ -227,24 +266,21 @@ class Ledger:
         Returns:
             What was written, or `None` if the task is no longer this node's: then nothing was.
         """
-        ending = _Ending(TaskStatus.COMPLETED, RunStatus.COMPLETED, usage.model_dump(mode="json"), None)
         message_id = new_id()
-        reply = {
-            "id": message_id,
-            "user_id": task.key.user_id,
-            "session_id": task.session_id,
-            "run_id": task.run_id,
-            "role": MessageRole.ASSISTANT,
-            "content": text,
-            "agent_id": task.agent_id,
-            "agent_name": task.agent_name,
-            "created_at": utc_now(),
+        values = _own(task) | {
+            "task_status": TaskStatus.COMPLETED,
+            "run_status": RunStatus.COMPLETED,
+            "now": utc_now(),
+            "new_usage": usage.model_dump(mode="json"),
+            "new_error": None,
+            "reply": message_id,
+            "speaker": MessageRole.ASSISTANT.value,
+            "text": text,
         }
         with self._database.tenant_session(task.key.user_id) as session:
-            if not _end_task(session, task, ending):
+            if _COMPLETE.execute(session, values).one_or_none() is None:
                 return None
-            session.execute(insert(Message), [reply])
-            next_task = _end_run(session, task, ending)
+            next_task = release_next(session, task.key, task.session_id)
             session.commit()
         return Settled(message_id, next_task)
 
@@ -254,53 +290,38 @@ class Ledger:
         Returns:
             As `complete`.
         """
-        ending = _Ending(
-            TaskStatus.FAILED, RunStatus.FAILED, usage.model_dump(mode="json"), failure.model_dump(mode="json")
-        )
+        values = _own(task) | {
+            "task_status": TaskStatus.FAILED,
+            "run_status": RunStatus.FAILED,
+            "now": utc_now(),
+            "new_usage": usage.model_dump(mode="json"),
+            "new_error": failure.model_dump(mode="json"),
+        }
         with self._database.tenant_session(task.key.user_id) as session:
-            if not _end_task(session, task, ending):
+            if _FAIL.execute(session, values).one_or_none() is None:
                 return None
-            next_task = _end_run(session, task, ending)
+            next_task = release_next(session, task.key, task.session_id)
             session.commit()
         return Settled(None, next_task)
 
     def requeue(self, task: StartedTask) -> bool:
         """Put a task that wrote nothing yet back to `queued`, for whichever node hosts the workspace next."""
         with self._database.tenant_session(task.key.user_id) as session:
-            moved = session.execute(_REQUEUE_TASK, _own(task)).one_or_none() is not None
+            moved = _REQUEUE.execute(session, _own(task)).one_or_none() is not None
             session.commit()
         return moved
-
-
-class _Ending(NamedTuple):
-    """What a finish writes of a task and its run."""
-
-    task_status: TaskStatus
-    run_status: RunStatus
-    usage: Json
-    error: Json | None
 
 
 def _own(task: StartedTask) -> dict[str, object]:
     return {"task": task.id, "host_node": task.host.node_id, "host_epoch": task.host.epoch}
 
 
-def _end_task(session: Session, task: StartedTask, ending: _Ending) -> bool:
-    values = {"new_status": ending.task_status, "now": utc_now(), "new_usage": ending.usage, "new_error": ending.error}
-    return session.execute(_END_TASK, _own(task) | values).one_or_none() is not None
-
-
-def _end_run(session: Session, task: StartedTask, ending: _Ending) -> QueuedTask | None:
-    settle_run(session, task.run_id, ending.run_status, usage=ending.usage, error=ending.error)
-    return release_next(session, task.key, task.session_id)
-
-
 def settle_run(
     session: Session, run_id: UUID, status: RunStatus, *, usage: Json | None = None, error: Json | None = None
 ) -> RunMode | None:
     """Move an active run to its end; returns its mode, or `None` if it had ended before."""
-    values = {"run": run_id, "new_status": status, "now": utc_now(), "new_usage": usage or {}, "new_error": error}
-    row = session.execute(_END_RUN, values).one_or_none()
+    values = {"run": run_id, "run_status": status, "now": utc_now(), "new_usage": usage or {}, "new_error": error}
+    row = _END_RUN.execute(session, values).one_or_none()
     return row.mode if row else None
 
 
@@ -309,5 +330,5 @@ def release_next(session: Session, key: WorkspaceKey, session_id: UUID) -> Queue
 
     To be called after the run before it was settled, in the same transaction.
     """
-    row = session.execute(_RELEASE, {"session": session_id, "now": utc_now()}).one_or_none()
+    row = _RELEASE.execute(session, {"session": session_id, "now": utc_now()}).one_or_none()
     return QueuedTask(row.id, key, row.agent_name) if row else None

@@ -154,9 +154,9 @@ class ModelClient:
 
     def _read(self, lines: Any, request: ModelRequest, sink: TurnSink, watch: Watch) -> ModelTurn:
         reading = _Reading(sink=sink, check=watch.check)
-        for line in lines:
-            if line.startswith("data:") and reading.take(line[5:].strip()):
-                break
+        for line in lines:  # to its very end: a connection that was read to its end can be used again
+            if line.startswith("data:"):
+                reading.take(line[5:].strip())
         if reading.finish_reason is None:
             raise _PassingError("cut", "The model's answer ended before its end.")
         return ModelTurn(
@@ -178,11 +178,11 @@ class _Reading:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def take(self, data: str) -> bool:
-        """Take the data of one server-sent event; returns whether it was the last."""
-        if data == "[DONE]":
-            return True
+    def take(self, data: str) -> None:
+        """Take the data of one server-sent event."""
         self.check()
+        if data == "[DONE]":
+            return
         try:
             chunk = json.loads(data)
             if error := chunk.get("error"):
@@ -193,7 +193,6 @@ class _Reading:
                 self.completion_tokens = int(usage.get("completion_tokens") or 0)
         except (ValueError, TypeError, AttributeError) as error:
             raise ModelFailure("The model's server sent what is not the OpenAI protocol.") from error
-        return False
 
     def _take_choices(self, choices: Sequence[dict[str, Any]]) -> None:
         for choice in choices[:1]:

@@ -235,7 +235,9 @@ class Sweeper:
         """Publish the end of each run whose terminal event did not go out."""
         reply = (
             select(func.max(cast(Message.id, Text)))
-            .where(Message.run_id == Run.id, Message.role == MessageRole.ASSISTANT)
+            .where(
+                Message.session_id == Run.session_id, Message.run_id == Run.id, Message.role == MessageRole.ASSISTANT
+            )
             .correlate(Run)
             .scalar_subquery()
         )

@@ -1,12 +1,13 @@
 """The floor's HTTP side: accept a message, relay a session's events."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import redis
 from flask import Flask, Response, request
 
+from bench.floor import queue
 from bench.floor.options import CONNECTIONS, DATABASE_URL, REDIS_URL
-from bench.floor.queue import ANSWER, app as celery
 from bench.floor.store import Store
 
 
@@ -20,7 +21,7 @@ def create_app() -> Flask:
     def post_message(session_id: str) -> tuple[dict[str, str], int]:
         content = request.get_json()["content"]
         message_id, run_id, task_id = store.accept(session_id, content)
-        celery.send_task(ANSWER, [session_id, run_id, task_id, content, "raw" in request.args])
+        queue.app.send_task(queue.ANSWER, [session_id, run_id, task_id, content, "raw" in request.args])
         return {"message_id": message_id, "run_id": run_id, "task_id": task_id}, 202
 
     @app.get("/sessions/<session_id>/events")
@@ -34,7 +35,7 @@ def create_app() -> Flask:
     return app
 
 
-def _relay(client: redis.Redis, channel: str) -> Iterator[bytes]:
+def _relay(client: Any, channel: str) -> Iterator[bytes]:
     with client.pubsub() as subscription:
         subscription.subscribe(channel)
         for message in subscription.listen():

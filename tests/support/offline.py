@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from flask import Flask
 
 OFFLINE = {
     "DATABASE_URL": "postgresql://127.0.0.1:1/none",
@@ -21,3 +22,11 @@ def offline_environment() -> Iterator[None]:
             if name not in os.environ:
                 patch.setenv(name, value)
         yield
+
+
+def build_app() -> Flask:
+    """Return the API as an object, to be looked at."""
+    with offline_environment():
+        from api.app import create_app
+
+        return create_app()

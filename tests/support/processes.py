@@ -1,6 +1,7 @@
 """Processes that a test starts beside the stack's, with options of its own; they end with the test, however it ends."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -37,7 +38,8 @@ def own_api(http: httpx.Client, log: Path, **options: object) -> Iterator[str]:
         eventually(lambda: _answers(http, process, url, log), "the web process's first answer", within=60)
         yield url
     finally:
-        process.terminate()
+        # At once: its grace is for clients that wait for answers, and there are none any more.
+        process.send_signal(signal.SIGQUIT)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

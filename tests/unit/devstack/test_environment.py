@@ -1,6 +1,7 @@
 """The environment of the stack's programs, and the file that tells scripts about it."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from devstack import envfile
 from devstack.directory import StackDirectory
-from devstack.environment import Addresses, External, Secrets, Signing, for_programs, without_options
+from devstack.environment import Addresses, External, Secrets, Signing, check_options, for_programs, without_options
 from devstack.errors import StackError
 
 HELD = Secrets(jwt="j" * 43, postgres="p", redis="r", flower="f")
@@ -87,6 +88,18 @@ def test_secrets_stay_as_long_as_the_directory(tmp_path: Path) -> None:
 def test_other_signing_keys_are_refused_by_name() -> None:
     with pytest.raises(StackError, match="unset JWT_ALGORITHM"):
         Signing.of({"JWT_ALGORITHM": "RS256"})
+
+
+def test_a_wrong_option_is_told_in_one_line_without_any_value() -> None:
+    wrong = for_programs({"NODE_SLOTS": "none", "DATABASE_URL": "mysql://secret"}, addresses(), HELD)
+    before = dict(os.environ)
+    with pytest.raises(StackError) as caught:
+        check_options({**wrong, "DATABASE_URL": "mysql://secret"})
+    assert "NODE_SLOTS: " in str(caught.value)
+    assert "DATABASE_URL: " in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert dict(os.environ) == before
+    check_options(for_programs({}, addresses(), HELD))
 
 
 def test_the_file_can_be_sourced_by_a_shell(tmp_path: Path) -> None:

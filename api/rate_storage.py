@@ -1,0 +1,51 @@
+"""Where rate limits are counted: Redis, in one round trip a request.
+
+The `limits` library counts in one command and asks for the count and the end of the window in two more when the answer's
+headers are written. Both are known when it counts, so they are kept for the rest of the request.
+"""
+
+import time
+from typing import ClassVar, cast
+
+from flask import g, has_app_context
+from limits.storage import RedisStorage
+
+SCHEME = "codelab"
+"""In front of a Redis URL, it chooses this storage: `codelab+redis://...`."""
+
+_COUNT = """
+local count = redis.call('INCRBY', KEYS[1], ARGV[2])
+if count == tonumber(ARGV[2]) then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return { count, redis.call('PTTL', KEYS[1]) }
+"""
+
+
+class OneTripStorage(RedisStorage):
+    """A Redis storage that remembers what it counted, for as long as the request lasts."""
+
+    STORAGE_SCHEME: ClassVar = [f"{SCHEME}+redis", f"{SCHEME}+rediss"]
+
+    def __init__(self, uri: str, **options: float | str | bool) -> None:
+        super().__init__(uri.removeprefix(f"{SCHEME}+"), **options)
+        self._count = self.get_connection().register_script(_COUNT)
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count `amount` and return the count of the window, which lasts `expiry` seconds from its first request."""
+        count, left = cast(tuple[int, int], self._count([self.prefixed_key(key)], [expiry, amount]))
+        g.rate_window = (key, int(count), time.time() + int(left) / 1000)
+        return int(count)
+
+    def get(self, key: str) -> int:
+        """Return the count of the present window."""
+        known = _remembered(key)
+        return known[0] if known else super().get(key)
+
+    def get_expiry(self, key: str) -> float:
+        """Return when the present window ends, in seconds since the epoch."""
+        known = _remembered(key)
+        return known[1] if known else super().get_expiry(key)
+
+
+def _remembered(key: str) -> tuple[int, float] | None:
+    window: tuple[str, int, float] | None = g.get("rate_window") if has_app_context() else None
+    return window[1:] if window is not None and window[0] == key else None

@@ -1,0 +1,68 @@
+"""What operators see: the stock `celery inspect`, and Flower."""
+
+import json
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from devstack.directory import ROOT
+from tests.support.api import ApiClient
+
+pytestmark = pytest.mark.stack
+
+
+def _inspect(command: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "tasks", "inspect", command, "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_inspect_active_queues_lists_the_queues_of_agents(user: ApiClient) -> None:
+    user.make_agent("parrot")
+    user.answered(user.make_session()["id"], "[say=attached]", agent="parrot")
+    nodes = _inspect("active_queues")
+    names = {queue["name"] for queues in nodes.values() for queue in queues}  # type: ignore[attr-defined]
+    assert {"placement", "control", "maintenance"} <= names
+    assert any(name.startswith("agent.user") and name.endswith(".parrot") for name in names)
+
+
+def test_inspect_workspaces_shows_agents_with_limit_running_and_queued(user: ApiClient) -> None:
+    user.make_agent("parrot", concurrency_limit=1)
+    slow = user.send(user.make_session()["id"], "[delay=20]", agent="parrot")
+    user.send(user.make_session()["id"], "behind it", agent="parrot")
+    (project,) = user.get("/my/projects/").json()["items"]
+    nodes = _inspect("workspaces")
+    shown = [
+        workspace
+        for node in nodes.values()
+        for slug, workspace in node["workspaces"].items()  # type: ignore[index]
+        if slug.endswith(project["id"])
+    ]
+    assert len(shown) == 1
+    parrot = shown[0]["agents"]["parrot"]
+    assert (parrot["limit"], parrot["running"], parrot["queued"]) == (1, 1, 1)
+    assert shown[0]["idle_seconds"] >= 0
+    user.delete(f"agents/{parrot['agent_id']}/")
+    user.wait_for_run(slow, status="cancelled")
+
+
+@pytest.mark.skipif("FLOWER_URL" not in os.environ, reason="the stack runs no Flower")
+def test_flower_asks_for_its_password_and_shows_the_queues_of_agents(user: ApiClient) -> None:
+    user.make_agent("parrot")
+    user.answered(user.make_session()["id"], "[say=attached]", agent="parrot")
+    url = httpx.URL(os.environ["FLOWER_URL"])
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(url.copy_with(username=None, password=None)).status_code == 401
+        workers = client.get(url.join("/api/workers"), params={"refresh": "true"}, timeout=30).json()
+    names = {queue["name"] for worker in workers.values() for queue in worker["active_queues"]}
+    assert any(name.endswith(".parrot") for name in names)

@@ -1,0 +1,276 @@
+"""What the documents say and what the code does, compared: a table that is not checked is wrong by the next change."""
+
+import configparser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from prometheus_client.metrics import MetricWrapperBase
+
+import workspace.metrics
+from api.errors import STATUS
+from devstack import banner
+from models.statuses import RunStatus
+from settings import Settings
+from tests.support.routes import guarded, routes
+from workspace.agent_config import AgentConfig, AgentLimits
+from workspace.events import Envelope, EventType, Failure, Payload, Usage
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+
+MADE_AT_RUN_TIME = (".devstack/", ".venv/")
+NAMES_BESIDE_SETTINGS = {
+    # .devstack/env
+    *("API_URL", "TOKEN", "ADMIN_TOKEN", "FLOWER_URL", "MODEL_URL", "API_PID", "WORKER_PIDS", "BEAT_PID"),
+    # read by one program only
+    *("BIND", "FLOWER_BASIC_AUTH", "STANDIN_DELAY", "STANDIN_TOKENS", "CODELAB_TEST_EXTERNAL"),
+    # arguments of make, statements of Redis and the kernel
+    *("DETACH", "WORKERS", "USER", "ADMIN", "ARGS", "PYTHON", "XADD", "PUBLISH", "SIGTERM", "SIGKILL"),
+}
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next one of its level or above."""
+    level = heading.split(" ", maxsplit=1)[0]
+    begin = text.index(f"\n{heading}\n") + len(heading) + 2
+    following = re.search(rf"^#{{1,{len(level)}}} ", text[begin:], re.MULTILINE)
+    return text[begin : begin + following.start()] if following else text[begin:]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of each row of a table whose first cell is code, without the rows that are its head."""
+    lines = text.splitlines()
+    body = [line for line, below in zip(lines, [*lines[1:], ""], strict=True) if not below.startswith("|---")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in body if line.startswith("| `")]
+
+
+def code(cell: str) -> list[str]:
+    """Return the pieces of a cell that are code."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def without_blocks(text: str) -> str:
+    """Return the text without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def short(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("path", PAGES, ids=short)
+
+
+# -- api.md -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_errors_is_the_one_of_the_api() -> None:
+    told = {row[0].strip("`"): int(row[1]) for row in rows(section(page("api.md"), "## Errors"))}
+
+    assert told == {error.value: status for error, status in STATUS.items()}
+
+
+def test_the_table_of_resources_has_each_route(app: Flask) -> None:
+    told = {code(row[0])[0] for row in rows(section(page("api.md"), "## Resources"))}
+    in_default_project = {str(route) for route in guarded(app) if "/projects/<uuid:project_id>/" not in route.rule}
+    projects = {str(route) for route in guarded(app) if route.rule == "/my/projects/<uuid:project_id>/"}
+
+    assert told - set(_fields_of_a_config()) == in_default_project | projects
+
+
+def test_each_resource_has_both_of_its_addresses(app: Flask) -> None:
+    told = {code(row[0])[0] for row in rows(section(page("api.md"), "## Resources"))}
+    served = {str(route) for route in routes(app)}
+    in_projects = {line.replace("/my/", "/my/projects/{project_id}/") for line in told if "/my/projects/" not in line}
+
+    assert {line for line in in_projects if line.split(" ")[0] in {"GET", "POST", "PUT", "DELETE"}} <= served
+
+
+def _fields_of_a_config() -> dict[str, str]:
+    """Return the fields of an agent's config, and of its limits, with their defaults as JSON."""
+    fields: dict[str, Any] = {
+        name: field for name, field in AgentConfig.model_fields.items() if field.annotation is not AgentLimits
+    }
+    fields |= {f"limits.{name}": field for name, field in AgentLimits.model_fields.items()}
+    shown = {name: "required" if field.is_required() else field.default for name, field in fields.items()}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in shown.items()}
+
+
+def test_the_table_of_an_agents_config_has_each_field_with_its_default() -> None:
+    told = rows(section(page("api.md"), "### An agent's config"))
+
+    assert {code(row[0])[0]: row[1].strip("`") for row in told} == _fields_of_a_config()
+
+
+# -- events.md --------------------------------------------------------------------------------------------------------
+
+
+def payloads() -> dict[str, type[Payload]]:
+    return {kind.event_type.value: kind for kind in Payload.__subclasses__()}
+
+
+def test_the_table_of_event_types_has_each_payload_with_its_fields() -> None:
+    told = {row[0].strip("`"): code(row[1]) for row in rows(section(page("events.md"), "## Types"))}
+
+    assert told == {name: list(kind.model_fields) for name, kind in payloads().items()}
+
+
+def test_the_reserved_event_types_are_those_without_a_payload() -> None:
+    sentence = section(page("events.md"), "## Types").split("Reserved names")[1].split(".\n")[0]
+
+    assert set(code(sentence)) == {kind.value for kind in EventType} - set(payloads())
+
+
+@pytest.mark.parametrize(("name", "model"), [("usage", Usage), ("error", Failure)])
+def test_the_parts_of_payloads_are_told_field_by_field(name: str, model: type[Usage | Failure]) -> None:
+    text = section(page("events.md"), "## Types")
+    sentence = re.search(rf"`{name}` is (.*?)[.;]", text, re.DOTALL)
+    assert sentence is not None
+
+    assert code(sentence[1]) == list(model.model_fields)
+
+
+def test_the_example_of_an_envelope_is_one() -> None:
+    example = json.loads(re.search(r"```json\n(.*?)```", page("events.md"), re.DOTALL)[1])  # type: ignore[index]
+
+    assert re.fullmatch(r"\d+-\d+", example.pop("id"))
+    envelope = Envelope.model_validate_json(json.dumps(example))
+    payloads()[envelope.event_type].model_validate_json(json.dumps(example["payload"]))
+
+
+def test_the_reasons_of_a_gap_are_those_of_the_stream() -> None:
+    told = {row[0].strip("`") for row in rows(section(page("events.md"), "## Cursor and resume"))}
+    source = (ROOT / "api" / "events.py").read_text()
+    given = set(re.findall(r'_gap\("(\w+)"\)|StreamGap\(.*reason="(\w+)"\)', source))
+
+    assert {reason for reason in told if "_" in reason} == {first or second for first, second in given}
+
+
+# -- the other tables -------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_metrics_has_each_with_its_type_and_labels() -> None:
+    told = {
+        row[0].strip("`"): (row[1], code(row[2]))
+        for row in rows(section(page("operations.md"), "## Metrics"))
+        if row[0].startswith("`codelab_")
+    }
+    found = [metric for metric in vars(workspace.metrics).values() if isinstance(metric, MetricWrapperBase)]
+
+    assert told == {_exposed(metric): (metric._type, list(metric._labelnames)) for metric in found}
+
+
+def _exposed(metric: MetricWrapperBase) -> str:
+    return f"{metric._name}_total" if metric._type == "counter" else metric._name
+
+
+def test_the_list_of_decisions_has_each() -> None:
+    folder = DOCS / "decisions"
+    told = re.findall(r"\]\((\d{4}-[a-z0-9-]+\.md)\)", (folder / "README.md").read_text())
+
+    assert told == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
+def test_each_decision_has_its_three_parts_and_its_number() -> None:
+    for path in (DOCS / "decisions").glob("[0-9]*.md"):
+        text = path.read_text()
+        assert text.startswith(f"# {path.name[:4]}: "), path.name
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], path.name
+
+
+def test_the_changelog_has_the_version_of_the_project() -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+
+    assert f"## [{parser['metadata']['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_statuses_of_a_run_that_are_told_exist() -> None:
+    paragraph = section(page("api.md"), "### A message and its run")
+    sentence = re.search(r"A run is (.*?)\.", paragraph, re.DOTALL)
+    assert sentence is not None
+
+    assert set(code(sentence[1])) <= {status.value for status in RunStatus}
+
+
+# -- README.md --------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_walks_through_the_calls_that_make_up_prints() -> None:
+    printed = banner.EXAMPLES.format(TOKEN="", env_file=".devstack/env").splitlines()
+    commands = [line.strip() for line in printed if re.match(r" +(\. |auth=|curl |sid=)", line)]
+    assert len(commands) >= 6
+
+    shown = (ROOT / "README.md").read_text()
+
+    assert [command for command in commands if command not in shown] == []
+
+
+# -- links, paths, names ----------------------------------------------------------------------------------------------
+
+
+@every_page
+def test_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(path.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        if not there.exists() or (anchor and anchor not in _anchors(there)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def _anchors(path: Path) -> set[str]:
+    """Return the anchors that a heading gets on a rendered page."""
+    headings = re.findall(r"^#+ (.*)$", without_blocks(path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_paths_that_are_named_exist(path: Path) -> None:
+    text = path.read_text()
+    files = re.findall(r"(?<![\w./$-])((?:[\w.-]+/)*[\w.-]+\.(?:py|md|cfg|toml|yml|lock|sh|example))\b", text)
+    folders = re.findall(r"[`\[]((?:[\w.-]+/)+)[`\]]", text)
+    missing = {
+        name
+        for name in (*files, *folders)
+        if not name.startswith(MADE_AT_RUN_TIME) and not (ROOT / name).exists() and not (path.parent / name).exists()
+    }
+
+    assert missing == set()
+
+
+@every_page
+def test_make_targets_that_are_named_exist(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = path.read_text()
+    named = re.findall(r"`(?:[A-Z_]+=\S+ )*make (?:-s )?([a-z]+)", text)
+    named += re.findall(r"^(?:[A-Z_]+=\S+ )*make (?:-s )?([a-z]+)", text, re.MULTILINE)
+
+    assert set(named) <= targets
+
+
+@every_page
+def test_options_that_are_named_exist(path: Path) -> None:
+    options = {name.upper() for name in Settings.model_fields} | NAMES_BESIDE_SETTINGS
+    named = re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", path.read_text())
+
+    assert set(named) <= options
+
+
+@every_page
+def test_python_examples_compile(path: Path) -> None:
+    for example in re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+        compile(example, short(path), "exec")
