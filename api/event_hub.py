@@ -111,7 +111,7 @@ class _Channel:
         self.readers: set[Reader] = set()
         self.confirmed = threading.Event()
         self.last: str | None = None
-        """The last event that came live."""
+        """The last event before or since it was subscribed to; unknown while Redis does not tell."""
 
 
 class EventHub:
@@ -274,6 +274,8 @@ class EventHub:
         if message["type"] == "subscribe":
             if channel.confirmed.is_set():
                 self._catch_up(name, channel)
+            else:
+                channel.last = self._newest_or_none(name)
             channel.confirmed.set()
         elif message["type"] == "message":
             self._deliver(channel, message["data"])
@@ -290,13 +292,20 @@ class EventHub:
 
     def _catch_up(self, name: str, channel: _Channel) -> None:
         """Bring what was published while the connection was lost; readers drop what they have."""
-        missed = self.replay(name, channel.last or NO_EVENT)
+        missed = self.replay(name, channel.last) if channel.last is not None else None
         if missed is None:
+            channel.last = self._newest_or_none(name)
             self._offer(channel, Gap())
             return
         for event in missed:
             channel.last = event.id
             self._offer(channel, event)
+
+    def _newest_or_none(self, name: str) -> str | None:
+        try:
+            return self.newest(name)
+        except Unavailable:
+            return None
 
     def _offer(self, channel: _Channel, item: Item) -> None:
         for reader in tuple(channel.readers):

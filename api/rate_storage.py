@@ -5,7 +5,7 @@ headers are written. Both are known when it counts, so they are kept for the res
 """
 
 import time
-from typing import ClassVar, cast
+from typing import Any, cast
 
 from flask import g, has_app_context
 from limits.storage import RedisStorage
@@ -23,11 +23,11 @@ return { count, redis.call('PTTL', KEYS[1]) }
 class OneTripStorage(RedisStorage):
     """A Redis storage that remembers what it counted, for as long as the request lasts."""
 
-    STORAGE_SCHEME: ClassVar = [f"{SCHEME}+redis", f"{SCHEME}+rediss"]
+    STORAGE_SCHEME = [f"{SCHEME}+redis", f"{SCHEME}+rediss"]  # noqa: RUF012  # as the base class declares it
 
-    def __init__(self, uri: str, **options: float | str | bool) -> None:
+    def __init__(self, uri: str, **options: Any) -> None:
         super().__init__(uri.removeprefix(f"{SCHEME}+"), **options)
-        self._count = self.get_connection().register_script(_COUNT)
+        self._count = self.get_connection().register_script(_COUNT.encode())
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count `amount` and return the count of the window, which lasts `expiry` seconds from its first request."""

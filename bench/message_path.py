@@ -9,8 +9,9 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -31,6 +32,9 @@ SLOW_IDEAL = 100.0
 """Messages a second: 100 callers who wait one second each."""
 SLOW_WARM_UP = 3.0
 IDLE_PAUSE = 0.01
+WARM_UP = 5
+STATISTICS_SECONDS = 11.0
+"""Postgres' server processes tell their statistics within 10 s."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Samples:
     """Commands of all crowd rounds."""
     messages: int = 0
     """Of all crowd rounds."""
+    sent: int = 0
+    """Of all rounds."""
 
     def add(self, **figures: float) -> None:
         """Add one round's figures."""
@@ -73,8 +79,9 @@ def milliseconds(values: Sequence[float], percent: int) -> float:
 
 async def _idle(side: Side, count: int, samples: Samples) -> None:
     async with callers(side.lines[:1]) as crowd:
-        await send_quota(crowd, side.message(HELLO), 5)
+        await send_quota(crowd, side.message(HELLO), WARM_UP)
         timings = await send_quota(crowd, side.message(HELLO), count, IDLE_PAUSE)
+    samples.sent += WARM_UP + count
     for name in ("first", "final"):
         seconds = [getattr(timing, name) for timing in timings]
         for percent in (50, 95):
@@ -91,6 +98,7 @@ async def _crowd(side: Side, sides: Sides, count: int, samples: Samples) -> None
     for name, calls in spent.items():
         samples.redis[name] = samples.redis.get(name, 0) + calls
     samples.messages += count
+    samples.sent += CROWD + count
     samples.add(
         cpu=used.total * 1000 / count,
         **{f"cpu_{part}": seconds * 1000 / count for part, seconds in asdict(used).items()},
@@ -111,6 +119,7 @@ async def _slow(side: Side, seconds: float, samples: Samples) -> None:
         timings = await send_for(crowd, side.message(SLOW), SLOW_WARM_UP + seconds, spread=1.0)
     start = min(timing.ended - timing.final for timing in timings) + SLOW_WARM_UP
     counted = sum(start <= timing.ended < start + seconds for timing in timings)
+    samples.sent += len(timings)
     samples.add(slow_fraction=counted / seconds / SLOW_IDEAL)
 
 
@@ -119,6 +128,8 @@ def measure(sides: Sides, size: Size) -> dict[str, Samples]:
     samples = {side.name: Samples() for side in sides.all()}
     for side in sides.all():
         asyncio.run(_crowd(side, sides, CROWD * 4, Samples()))
+    time.sleep(STATISTICS_SECONDS)
+    commits = usage.commits(sides.database_url)
     for number in range(size.rounds):
         for side in _rotated(sides.all(), number):
             say(f"  round {number + 1} of {size.rounds}: {side.name}")
@@ -128,7 +139,17 @@ def measure(sides: Sides, size: Size) -> dict[str, Samples]:
         for side in _rotated(sides.all(), number):
             say(f"  slow model, round {number + 1} of {size.slow_rounds}: {side.name}")
             asyncio.run(_slow(side, size.slow_seconds, samples[side.name]))
+    time.sleep(STATISTICS_SECONDS)
+    _add_commits(sides, samples, usage.difference(commits, usage.commits(sides.database_url)))
     return samples
+
+
+def _add_commits(sides: Sides, samples: dict[str, Samples], commits: dict[str, int]) -> None:
+    """Share a database's commits among all messages of the sides that use it."""
+    for side in sides.all():
+        database = side.processes.database
+        sent = sum(samples[other.name].sent for other in sides.all() if other.processes.database == database)
+        samples[side.name].add(commits=commits[database] / sent)
 
 
 def _rotated(sides: Sequence[Side], by: int) -> list[Side]:
@@ -161,6 +182,7 @@ FIGURES = (
     Figure("final p95 of 32 callers, ms", "busy_final_p95"),
     Figure("share of ideal, 100 callers, 1 s model", "slow_fraction", 0.95, is_share=True),
     Figure("Redis commands a message", "redis_commands"),
+    Figure("Postgres transactions a message", "commits"),
 )
 
 
@@ -184,7 +206,7 @@ def table(samples: dict[str, Samples]) -> Table:
                 *_judged(figure, median(ours[key]), ratios),
             ]
         )
-    return Table(["", "ours", "floor", "floor, raw", "ours / floor", "ours / raw", "goal", ""], rows)
+    return Table(["a message", "ours", "floor", "floor, raw", "ours / floor", "ours / raw", "goal", ""], rows)
 
 
 def _judged(figure: Figure, own: float, ratios: tuple[float, float]) -> tuple[str, str]:
@@ -198,33 +220,36 @@ def _judged(figure: Figure, own: float, ratios: tuple[float, float]) -> tuple[st
     return f"<= {figure.goal}", "met over the SDK's stream" if ratios[0] <= figure.goal else "MISSED"
 
 
-def _redis_by_command(samples: dict[str, Samples]) -> str:
+def redis_by_command(samples: dict[str, Samples]) -> list[str]:
+    """Return each side's Redis commands a message, the most frequent first."""
     lines = []
     for name, sample in samples.items():
         often = sorted(sample.redis.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{command} {calls / sample.messages:.2f}" for command, calls in often if calls > 9)
-        lines.append(f"Redis, {name}: {told}")
-    return "\n".join(lines)
+        told = ((command, calls / sample.messages) for command, calls in often)
+        listed = ", ".join(f"{command} {calls:.1f}" for command, calls in told if calls >= 0.05)
+        lines.append(f"Redis commands, {name}: {listed}")
+    return lines
+
+
+def run(size: Size, then: Callable[[dict[str, Samples]], None]) -> int:
+    """Start both sides, measure, and hand the samples on; returns the exit code."""
+    return with_sides(SLOW_CROWD, lambda sides: then(measure(sides, size)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     options = _parser().parse_args(arguments)
+    if options.profile or options.trace:
+        return with_sides(SLOW_CROWD, lambda sides: _look_inside(sides, options))
     size = QUICK if options.quick else FULL
-    if options.rounds:
-        size = Size(options.rounds, size.idle, size.crowd, size.slow_rounds, size.slow_seconds)
 
-    def body(sides: Sides) -> None:
-        if options.profile or options.trace:
-            _look_inside(sides, options)
-            return
-        samples = measure(sides, size)
-        print(f"\n{table(samples).text()}\n\n{_redis_by_command(samples)}", flush=True)
+    def then(samples: dict[str, Samples]) -> None:
+        print("\n".join(["", table(samples).text(), "", *redis_by_command(samples)]), flush=True)
         if options.json:
             values = {name: sample.values for name, sample in samples.items()}
             Path(options.json).write_text(json.dumps(values, indent=1))
 
-    return with_sides(SLOW_CROWD, body)
+    return run(replace(size, rounds=options.rounds or size.rounds), then)
 
 
 def _look_inside(sides: Sides, options: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from devstack import health, tokens
 from devstack.control import Control
 from devstack.directory import ROOT, sweep, temporary
 from devstack.environment import without_options
+from devstack.output import complain
 from devstack.plan import Options
 from devstack.ports import free_ports
 from devstack.programs import GUARD
@@ -91,9 +92,22 @@ def with_stack(body: Callable[[Stack], int]) -> int:
         control.check()
         # The monitor listens to every task's events; it has no part in a message's path.
         _supervisor(stack).stopProcess("flower")
-        return body(stack)
+        try:
+            return body(stack)
+        except (BenchError, ExceptionGroup) as error:
+            complain(str(_reason(error)))
+            return 1
 
     return hold(temporary(), Options(temporary=True), user, Control(), run)
+
+
+def _reason(error: Exception) -> BenchError:
+    """Return what went wrong first; a fault of the benchmark itself is raised again."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, BenchError):
+        raise error
+    return error
 
 
 def with_sides(callers: int, body: Callable[[Sides], None]) -> int:

@@ -56,6 +56,8 @@ class Format(NamedTuple):
     publish: Callable[[int], None]
     web: int
     """The serving process."""
+    is_fresh: bool = True
+    """Whether it is the first format that this process serves."""
 
     def request(self) -> bytes:
         """Return the bytes of the request."""
@@ -69,7 +71,7 @@ class Result:
     latencies: list[list[float]] = field(default_factory=list)
     """Milliseconds, a list a round."""
     kilobytes: float = 0.0
-    """Resident memory a reader, measured on the first round."""
+    """Resident memory a reader on the first round, if nobody grew the process before; else 0."""
 
     def percentile(self, percent: int) -> float:
         """Return the median of the rounds' percentiles."""
@@ -106,7 +108,7 @@ def _round(form: Format, readers: int, result: Result) -> None:
         audience.listen(LAST_SECONDS)
         grown = procfs.resident(form.web) - before
         late = latencies(audience.readers, EVENTS)
-    if not result.latencies:
+    if form.is_fresh and not result.latencies:
         result.kilobytes = grown / readers / 1024
     result.latencies.append(late)
     _make_leave(form)
@@ -180,7 +182,7 @@ def _formats(stack: Stack, fanout: Fanout) -> list[Format]:
     return [
         Format("ours, NDJSON", line, "application/x-ndjson", publish, web),
         Format("bare fan-out", Line(fanout.url, "", "/events"), "application/x-ndjson", publish_bare, bare),
-        Format("ours, SSE", line, "text/event-stream", publish, web),
+        Format("ours, SSE", line, "text/event-stream", publish, web, is_fresh=False),
     ]
 
 

@@ -140,6 +140,9 @@ class Stack:
             "API_PID": self._pid_list("api"),
             "WORKER_PIDS": self._pid_list("worker"),
             "BEAT_PID": self._pid_list("beat"),
+            # With these, `celery -A tasks inspect ...` finds its settings.
+            "ENVIRONMENT": self.plan.variables["ENVIRONMENT"],
+            "JWT_SECRET": self.plan.variables["JWT_SECRET"],
         }
         return {name: value for name, value in facts.items() if not (self.options.bare and name in OWN_FACTS)}
 

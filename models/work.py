@@ -101,6 +101,8 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     held_reason: Mapped[HeldReason | None] = mapped_column(status_column(HeldReason, "held_reason"))
     sent_at: Mapped[datetime | None] = mapped_column()
     send_count: Mapped[int] = mapped_column(Integer, default=0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    """How often a node started it: more than once after a shutdown in the middle."""
     node_id: Mapped[str | None] = mapped_column(String(128))
     epoch: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime | None] = mapped_column()

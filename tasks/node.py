@@ -214,10 +214,14 @@ class Node:
                 self._steady_since = time.monotonic()
 
     def _renew(self) -> None:
+        # What is hosted is read before the rows are: a workspace claimed in between is in the rows alone.
+        hosted = self.hosted()
         ours = self._hosting.renew()
-        for key in self.hosted():
+        for key in hosted:
             if key not in ours:
                 self._drop(key, WorkerLost())
+        for key in ours.difference(hosted):
+            self.host(key)
         self._attach_where_needed(list(self.hosted()))
 
     def _reconcile(self) -> None:

@@ -139,6 +139,7 @@ class DirectRun:
             model=config.model or self._settings.default_model,
             messages=prompt(config.system_prompt, conversation),
             deadline=time.monotonic() + min(seconds, self._settings.task_deadline),
+            first_attempt=1 + (task.attempt - 1) * self._settings.model_max_attempts,
         )
         scope = _scope(task)
 

@@ -187,6 +187,7 @@ _ACCEPT = TenantStatement(
         held_reason=bindparam("why_held"),
         sent_at=bindparam("sent"),
         send_count=bindparam("sends"),
+        attempts=bindparam("no_attempts"),
     )
     .add_cte(_new_run, _new_message)
 )
@@ -226,6 +227,7 @@ def _write(session: Session, key: WorkspaceKey, content: str, accepted: Accepted
             "why_held": HeldReason.SESSION if held else None,
             "speaker": MessageRole.USER,
             "no_usage": {},
+            "no_attempts": 0,
             "now": now,
             # It is sent right after the commit; a message that does not arrive is noticed by its age.
             "sent": None if held else now,

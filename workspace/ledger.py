@@ -88,8 +88,9 @@ _started_task = (
         node_id=bindparam("host_node"),
         epoch=bindparam("host_epoch"),
         started_at=bindparam("now"),
+        attempts=_tasks.c.attempts + 1,
     )
-    .returning(_tasks.c.session_id, _tasks.c.run_id, _tasks.c.agent_name, _tasks.c.agent_version, _tasks.c.send_count)
+    .returning(_tasks.c.session_id, _tasks.c.run_id, _tasks.c.agent_name, _tasks.c.agent_version, _tasks.c.attempts)
     .cte("started_task")
 )
 _started_run = (
@@ -255,7 +256,7 @@ class Ledger:
             agent_name=row.agent_name,
             agent_version=row.agent_version,
             host=host,
-            attempt=1,
+            attempt=row.attempts,
             started_at=started_at,
             newest_messages=messages,
         )

@@ -47,6 +47,8 @@ class Assignment:
     messages: list[dict[str, Any]]
     deadline: float
     """On the monotonic clock."""
+    first_attempt: int = 1
+    """The number of the first model call: no two pieces of a task's text share turn, attempt and offset."""
 
 
 SendProgress = Callable[[TaskProgress], None]
@@ -55,11 +57,12 @@ SendProgress = Callable[[TaskProgress], None]
 class Progress:
     """Coalesces pieces of text: the first is sent at once, then at most one in each interval."""
 
-    def __init__(self, send: SendProgress, *, interval: float, turn: int) -> None:
+    def __init__(self, send: SendProgress, *, interval: float, turn: int, first_attempt: int = 1) -> None:
         self._send = send
         self._interval = interval
         self._turn = turn
-        self._attempt = 1
+        self._first_attempt = first_attempt
+        self._attempt = first_attempt
         self._offset = 0
         self._waiting: list[str] = []
         self._due = 0.0
@@ -74,7 +77,7 @@ class Progress:
         """Start the turn's text over: the model is asked again."""
         self._waiting.clear()
         self._offset = 0
-        self._attempt = attempt
+        self._attempt = self._first_attempt + attempt - 1
 
     def flush(self) -> None:
         """Send what waits."""
@@ -112,7 +115,7 @@ class AgentRunner:
 
     def run(self, assignment: Assignment, send: SendProgress, stop: StopSignal) -> Outcome:
         """Answer; every failure is an outcome, none is raised."""
-        progress = Progress(send, interval=self._interval, turn=1)
+        progress = Progress(send, interval=self._interval, turn=1, first_attempt=assignment.first_attempt)
         watch = Watch(stop, deadline=assignment.deadline, on_wait=progress.before_wait)
         request = ModelRequest(
             model=assignment.model,

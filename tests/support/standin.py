@@ -33,5 +33,5 @@ class Standin:
     def requests(self, limit: int = 20) -> list[dict[str, Any]]:
         """Return the last requests' bodies, the newest last."""
         response = self._http.get(f"{self._url}/requests", params={"limit": limit})
-        found: list[dict[str, Any]] = response.raise_for_status().json()
-        return found
+        found: list[dict[str, Any]] = response.raise_for_status().json()["requests"]
+        return [request.get("body", request) for request in found]

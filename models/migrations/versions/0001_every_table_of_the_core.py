@@ -161,6 +161,7 @@ def upgrade() -> None:
     sa.Column('held_reason', sa.Enum('session', 'user_cap', name='held_reason', native_enum=False, length=32), nullable=True),
     sa.Column('sent_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('send_count', sa.Integer(), nullable=False),
+    sa.Column('attempts', sa.Integer(), nullable=False),
     sa.Column('node_id', sa.String(length=128), nullable=True),
     sa.Column('epoch', sa.BigInteger(), nullable=True),
     sa.Column('started_at', sa.DateTime(timezone=True), nullable=True),

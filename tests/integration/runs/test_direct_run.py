@@ -27,11 +27,10 @@ def test_a_message_is_answered_streamed_and_stored(user: ApiClient) -> None:
     session = user.make_session()["id"]
     accepted = user.send(session, "hello [say=Good morning to you]")
     with user.events(accepted["events_url"]) as stream:
-        events = list(stream.until("agent_status_changed", after="run_completed"))
-    types = [event["event_type"] for event in events]
-    assert list(dict.fromkeys(types)) == list(dict.fromkeys(STORY))
+        events = stream.until("run_completed") + stream.until("agent_status_changed")
+    types = [event.type for event in events]
     assert [kind for kind in types if kind != "task_progress"] == [kind for kind in STORY if kind != "task_progress"]
-    pieces = [event["payload"] for event in events if event["event_type"] == "task_progress"]
+    pieces = [event.payload for event in events if event.type == "task_progress"]
     assert "".join(piece["text"] for piece in pieces) == "Good morning to you"
     assert [piece["offset"] for piece in pieces] == [
         sum(len(earlier["text"]) for earlier in pieces[:index]) for index in range(len(pieces))
@@ -88,13 +87,13 @@ def test_a_refusal_of_the_model_fails_the_run_honestly_and_marks_the_agent(user:
     session = user.make_session()["id"]
     accepted = user.send(session, "[fail=400]")
     with user.events(accepted["events_url"]) as stream:
-        events = list(stream.until("agent_status_changed", after="run_failed"))
+        events = stream.until("run_failed") + stream.until("agent_status_changed")
     run = user.wait_for_run(accepted, status="failed")
     assert run["error"]["error_code"] == "model_error"
     assert run["error"]["retryable"] is False
-    failed = next(event for event in events if event["event_type"] == "run_failed")
-    assert failed["payload"]["error"] == run["error"]
-    assert any(event["event_type"] == "task_failed" for event in events)
+    failed = next(event for event in events if event.type == "run_failed")
+    assert failed.payload["error"] == run["error"]
+    assert any(event.type == "task_failed" for event in events)
     assert user.get(f"agents/{agent['id']}/").json()["status"] == "error"
     user.answered(session, "[say=well again]")
     eventually(
@@ -107,8 +106,8 @@ def test_errors_that_may_pass_are_retried_and_tell_the_reader_to_start_over(user
     session = user.make_session()["id"]
     accepted = user.send(session, f"[break=3x1] [gap=0.06] [tokens=8] {session}")
     with user.events(accepted["events_url"]) as stream:
-        events = list(stream.until("run_completed"))
-    pieces = [event["payload"] for event in events if event["event_type"] == "task_progress"]
+        events = stream.until("run_completed")
+    pieces = [event.payload for event in events if event.type == "task_progress"]
     assert {piece["attempt"] for piece in pieces} == {1, 2}
     second = [piece for piece in pieces if piece["attempt"] == 2]
     assert second[0]["offset"] == 0
