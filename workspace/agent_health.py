@@ -37,11 +37,11 @@ class AgentHealth:
         if isinstance(outcome, Failed) and not isinstance(outcome.failure, ModelFailure):
             return False  # a cancel or a deadline says nothing of the agent
         reason = outcome.failure.detail if isinstance(outcome, Failed) else None
-        with self._lock:
-            if (agent_id in self._unwell) == (reason is not None):
-                return False
-            self._note(agent_id, reason)
+        if (agent_id in self._unwell) == (reason is not None):
+            return False
         self._write(key, agent_id, reason)
+        with self._lock:
+            self._note(agent_id, reason)
         return True
 
     def _note(self, agent_id: UUID, reason: str | None) -> None:

@@ -45,8 +45,8 @@ from workspace.runner import AgentRunner, Assignment, Failed, Final
 
 log = structlog.get_logger(__name__)
 
-PERSIST_SECONDS = 120.0
-"""How long an outcome is held for a database that is away."""
+PATIENCE = 120.0
+"""Seconds that a task waits for a database that is away."""
 
 Result = TypeVar("Result")
 
@@ -124,7 +124,7 @@ class DirectRun:
         self._publisher.publish(_scope(task), *events)
 
     def _answer(self, task: StartedTask, stop: StopSignal) -> Final | Failed:
-        config = self._load_config(task.key, task.agent_id, task.agent_version)
+        config = _patiently(lambda: self._load_config(task.key, task.agent_id, task.agent_version))
         if config is None:
             return Failed(failure=AgentDeleted(), usage=Usage())
         seconds = config.limits.timeout_seconds or self._settings.task_deadline
@@ -151,14 +151,14 @@ class DirectRun:
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
         match outcome:
             case Final():
-                settled = _persist(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
+                settled = _patiently(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
                 events = _success(task, outcome, settled)
-            case Failed(failure=WorkerShutdown()) if _persist(lambda: self._ledger.requeue(task)):
+            case Failed(failure=WorkerShutdown()) if _patiently(lambda: self._ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))
                 return
             case Failed(failure=failure, usage=usage):
                 told = describe(failure)
-                settled = _persist(lambda: self._ledger.fail(task, told, usage))
+                settled = _patiently(lambda: self._ledger.fail(task, told, usage))
                 events = [
                     TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=told),
                     RunFailed(mode=RunMode.DIRECT, error=told),
@@ -176,7 +176,7 @@ class DirectRun:
         TASK_SECONDS.observe(_duration(task))
         if settled.next_task:
             self._bus.send_task_to_agent(*settled.next_task[1:], settled.next_task.id)
-        changed = self._health.record(task.key, task.agent_id, outcome)
+        changed = _patiently(lambda: self._health.record(task.key, task.agent_id, outcome))
         if changed or slot.is_alone():
             events.append(_status(task, *self._health.status(task.agent_id)))
         if self._publisher.publish(_scope(task), *events) is not None:
@@ -216,16 +216,16 @@ def _success(task: StartedTask, outcome: Final, settled: Settled | None) -> list
     ]
 
 
-def _persist(write: Callable[[], Result]) -> Result:
-    """Write an outcome, again and again while the database is away: the work is done and must not be lost.
+def _patiently(call: Callable[[], Result]) -> Result:
+    """Ask the database again and again while it is away: work that was begun must not be lost to that.
 
     A write that went through although its answer was lost changes nothing the second time, and tells so. After
-    `PERSIST_SECONDS` the error is raised; the sweeper then ends the task when this node's claim has lapsed.
+    `PATIENCE` the error is raised; the sweeper then ends the task when this node's claim has lapsed.
     """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((OperationalError, InterfaceError, PoolTimeout)),
         wait=tenacity.wait_exponential_jitter(initial=0.1, max=3.0, jitter=0.2),
-        stop=tenacity.stop_after_delay(PERSIST_SECONDS),
+        stop=tenacity.stop_after_delay(PATIENCE),
         reraise=True,
     )
-    return retrying(write)
+    return retrying(call)
