@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, func, insert, or_, select
+from sqlalchemy import bindparam, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from models import ChatSession, Message, Run, Task, UserAgent, Workspace, new_id, utc_now
@@ -135,9 +135,8 @@ _active = (
 )
 _LOAD = TenantStatement(
     select(
-        exists().select_from(_active),
-        select(func.count())
-        .select_from(_tasks)
+        select(_active.c.id).exists(),
+        select(func.count(_tasks.c.id))
         .where(
             _tasks.c.user_id == tenant(),
             _tasks.c.agent_id == bindparam("agent"),

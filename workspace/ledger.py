@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import String, Text, bindparam, cast, exists, insert, or_, select, update
+from sqlalchemy import String, Text, bindparam, cast, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Json, Message, Run, Task, Workspace, new_id, utc_now
@@ -66,11 +66,15 @@ class Settled(NamedTuple):
 _runs, _tasks = table_of(Run), table_of(Task)
 _messages, _workspaces = table_of(Message), table_of(Workspace)
 
-_hosted = exists().where(
-    _workspaces.c.user_id == tenant(),
-    _workspaces.c.project_id == _tasks.c.project_id,
-    _workspaces.c.node_id == bindparam("host_node"),
-    _workspaces.c.epoch == bindparam("host_epoch"),
+_hosted = (
+    select(_workspaces.c.epoch)
+    .where(
+        _workspaces.c.user_id == tenant(),
+        _workspaces.c.project_id == _tasks.c.project_id,
+        _workspaces.c.node_id == bindparam("host_node"),
+        _workspaces.c.epoch == bindparam("host_epoch"),
+    )
+    .exists()
 )
 
 _started_task = (
@@ -189,11 +193,13 @@ _next_held = (
         _tasks.c.session_id == bindparam("session"),
         _tasks.c.status == TaskStatus.HELD,
         _tasks.c.held_reason == HeldReason.SESSION,
-        ~exists().where(
+        ~select(_other.c.id)
+        .where(
             _other.c.user_id == tenant(),
             _other.c.session_id == bindparam("session"),
             or_(*(_other.c.status == status for status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING))),
-        ),
+        )
+        .exists(),
     )
     .order_by(_tasks.c.id)
     .limit(1)
