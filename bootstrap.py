@@ -14,6 +14,7 @@ from redis.retry import Retry
 from api.parts import Web
 from models.database import build_database
 from settings import Settings, load_settings
+from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues
 from tasks.hosting import Hosting
 from tasks.node import Node
@@ -130,7 +131,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     return Node(
         node_id=node_id,
         settings=settings,
-        queues=AgentQueues(),
+        queues=AgentQueues(Admission(slots=settings.node_slots, cap=settings.user_task_cap)),
         hosting=Hosting(database, node_id=node_id, ttl=settings.node_lease_ttl),
         direct_run=direct_run,
         sweeper=Sweeper(database=database, bus=bus, publisher=publisher, queue_length=broker.length),

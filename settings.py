@@ -60,6 +60,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=None,
+        env_ignore_empty=True,  # `NAME=` in an env file means that it is not set
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,  # an error at start is logged, secrets are not
@@ -115,7 +116,8 @@ class Settings(BaseSettings):
     agent_queue_limit: int = Field(100, ge=1, description="queued tasks an agent; the next message gets 429")
 
     # Node ---------------------------------------------------------------------------------------------------
-    node_slots: int = Field(128, ge=1, description="agent tasks a node is sized for; give its worker 32 threads more")
+    node_slots: int = Field(128, ge=1, description="agent tasks a node runs at once; give its worker 32 threads more")
+    user_task_cap: int = Field(30, ge=1, description="agent tasks of one user that a node runs at once")
     node_metrics_port: int = Field(0, ge=0, le=65_535, description="where a node serves its metrics; 0: nowhere")
     node_metrics_address: str = Field("127.0.0.1", description="the interface of NODE_METRICS_PORT")
     node_lease_ttl: float = Field(10.0, gt=0, description="seconds until a silent node loses its workspaces")

@@ -30,6 +30,7 @@ def create_app(web: Web | None = None) -> Flask:
     web = web or build_web()
     settings = web.settings
     app = Flask("codelab", static_folder=None)
+    app.url_map.merge_slashes = False  # `//` is a path of nobody, not a redirect
     app.request_class = StrictRequest
     app.json = StrictJSONProvider(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes

@@ -28,6 +28,9 @@ SUBSCRIBE_TIMEOUT: Final = 3.0
 KEEP_ALIVE: Final = "web:keep-alive"
 """A channel that nobody publishes to: a subscribed connection can be listened to before the first reader comes."""
 
+PAGE: Final = 50
+"""Buffered events that are read at once: a buffer may be large, and many may ask for it."""
+
 EventId = tuple[int, int]
 _ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 
@@ -214,23 +217,30 @@ class EventHub:
             raise Unavailable from error
         return entries[0][0].decode() if entries else NO_EVENT
 
-    def replay(self, channel: str, cursor: str) -> list[StreamedEvent] | None:
-        """Return the buffered events after `cursor`, or `None` where the buffer does not reach back to it.
+    def replay(self, channel: str, cursor: str) -> Iterator[list[StreamedEvent]] | None:
+        """Return the buffered events after `cursor` by pages, or `None` where the buffer does not reach back to it.
 
         Raises:
             Unavailable: Redis is out of reach.
         """
-        start = "-" if cursor == NO_EVENT else cursor
+        if cursor == NO_EVENT:
+            return self._pages(channel, "-")
+        known = self._range(channel, cursor, 1)
+        if not known or known[0].order != parse_id(cursor):
+            return None
+        return self._pages(channel, f"({cursor}")
+
+    def _pages(self, channel: str, start: str) -> Iterator[list[StreamedEvent]]:
+        while page := self._range(channel, start, PAGE):
+            yield page
+            start = f"({page[-1].id}"
+
+    def _range(self, channel: str, start: str, count: int) -> list[StreamedEvent]:
         try:
-            entries: Any = self._client.xrange(channel, min=start)
+            entries: Any = self._client.xrange(channel, min=start, count=count)
         except redis.RedisError as error:
             raise Unavailable from error
-        events = [StreamedEvent(entry_id.decode(), fields[b"e"]) for entry_id, fields in entries]
-        if cursor == NO_EVENT:
-            return events
-        if not events or events[0].order != parse_id(cursor):
-            return None
-        return events[1:]
+        return [StreamedEvent(entry_id.decode(), fields[b"e"]) for entry_id, fields in entries]
 
     # -- the listener ----------------------------------------------------------------------------------------
 
@@ -297,9 +307,10 @@ class EventHub:
             channel.last = self._newest_or_none(name)
             self._offer(channel, Gap())
             return
-        for event in missed:
-            channel.last = event.id
-            self._offer(channel, event)
+        for page in missed:
+            for event in page:
+                channel.last = event.id
+                self._offer(channel, event)
 
     def _newest_or_none(self, name: str) -> str | None:
         try:

@@ -14,7 +14,7 @@ from api.event_hub import Closed, EventHub, EventId, Gap, Item, Reader, Streamed
 from api.http import Resource, account, key, project_url, web
 from api.limits import STREAMS, limited
 from api.schemas.common import RequestModel
-from workspace.errors import ErrorCode, InvalidInput, NotFound
+from workspace.errors import ErrorCode, InvalidInput, NotFound, Unavailable
 from workspace.event_publisher import NO_EVENT
 from workspace.events import Event, Heartbeat, Payload, StreamError, StreamGap, encode, with_id
 from workspace.metrics import (
@@ -32,6 +32,8 @@ events = Resource("events")
 
 NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
+WRITE_TIMEOUT: Final = 60.0
+"""Seconds."""
 BATCH: Final = 200
 """Events written at once to a reader that lags behind."""
 
@@ -64,6 +66,7 @@ def stream_events(session_id: UUID, query: EventQuery) -> Response:
     if not web().chats.exists(key(), session_id):
         raise NotFound
     wire = request.accept_mimetypes.best_match([NDJSON, SSE], default=NDJSON)
+    _bound_writes()
     stream = _Stream(session_id, sse=wire == SSE)
     body = stream.open(cursor)
     STREAMS_OPENED.labels("sse" if wire == SSE else "ndjson").inc()
@@ -72,6 +75,13 @@ def stream_events(session_id: UUID, query: EventQuery) -> Response:
         content_type=f"{wire}; charset=utf-8",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
     )
+
+
+def _bound_writes() -> None:
+    """Give up on a reader whose connection takes nothing: it would be waited for past every end of its stream."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(WRITE_TIMEOUT)
 
 
 def _cursor(query: EventQuery) -> str | None:
@@ -127,15 +137,24 @@ class _Stream:
         if replayed is None:
             STREAM_GAPS.labels("cursor").inc()
             yield self._own(StreamGap(snapshot_url=self._snapshot_url, reason="cursor_not_in_buffer")), 0
-        elif replayed:
-            STREAM_BUFFER_FILL.observe(len(replayed))
-            yield self._join(replayed), len(replayed)
+        else:
+            yield from self._replay(replayed)
         yield from self._live(reader)
 
-    def _start(self, cursor: str | None) -> list[StreamedEvent] | None:
+    def _replay(self, pages: Iterator[list[StreamedEvent]]) -> Iterator[tuple[bytes, int]]:
+        count = 0
+        try:
+            for page in pages:
+                count += len(page)
+                yield self._join(page), len(page)
+        except Unavailable:
+            yield self._gap("connection_lost"), 0
+        STREAM_BUFFER_FILL.observe(count)
+
+    def _start(self, cursor: str | None) -> Iterator[list[StreamedEvent]] | None:
         if cursor is None:
             self._seen = parse_id(self._hub.newest(self._channel))
-            return []
+            return iter(())
         replayed = self._hub.replay(self._channel, cursor)
         if replayed is None:
             self._seen = parse_id(self._hub.newest(self._channel))

@@ -49,7 +49,7 @@ class _Plugin(FlaskPlugin):
         assert form is headers is cookies is None  # no view of ours has them
         try:
             request.context = Context(  # type: ignore[attr-defined]  # spectree looks for it there
-                query.model_validate(request.args.to_dict()) if query else None,
+                query.model_validate(_fields(request)) if query else None,
                 json.model_validate_json(_object(request), strict=True) if json else None,
                 None,
                 None,
@@ -70,6 +70,11 @@ class _Plugin(FlaskPlugin):
         if isinstance(payload, BaseModel):
             return Response(payload.model_dump_json(), status, mimetype="application/json"), None
         return payload, None
+
+
+def _fields(request: StrictRequest) -> dict[str, Any]:
+    """Return the query; a field that is given twice is a list, which no field of ours takes."""
+    return {name: values if len(values) > 1 else values[0] for name, values in request.args.lists()}
 
 
 def _object(request: StrictRequest) -> bytes:

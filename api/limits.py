@@ -73,7 +73,7 @@ def _tell(response: Response) -> Response:
     """Say how much is left. flask-limiter's own headers give an absolute time and `Retry-After` with every answer."""
     limit = limiter.current_limit
     if limit is not None:
-        seconds = max(0, limit.reset_at - int(time.time()))
+        seconds = min(max(0, limit.reset_at - int(time.time())), limit.limit.get_expiry())
         response.headers["RateLimit-Limit"] = str(limit.limit.amount)
         response.headers["RateLimit-Remaining"] = str(limit.remaining)
         response.headers["RateLimit-Reset"] = str(seconds)

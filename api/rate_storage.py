@@ -1,7 +1,7 @@
 """Where rate limits are counted: Redis, in one round trip a request.
 
-The `limits` library counts in one command and asks for the count and the end of the window in two more when the answer's
-headers are written. Both are known when it counts, so they are kept for the rest of the request.
+The `limits` library counts in one command, and asks for the count and the end of the window in two more when the
+headers of the answer are written. Both are known when it counts, so they are kept for the rest of the request.
 """
 
 import time

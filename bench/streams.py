@@ -82,7 +82,7 @@ class Result:
         return max(max(values) for values in self.latencies)
 
 
-def latencies(readers: Sequence[Reader], count: int) -> list[float]:
+def latencies(readers: Sequence[Reader], count: int, name: str) -> list[float]:
     """Return how late each event came to each reader, in milliseconds.
 
     Raises:
@@ -93,7 +93,7 @@ def latencies(readers: Sequence[Reader], count: int) -> list[float]:
         found = list(EVENT.finditer(reader.bytes()))
         numbers = [int(event["number"]) for event in found]
         if numbers != list(range(count)):
-            raise BenchError(f"a reader got the events {numbers} instead of 0 to {count - 1}")
+            raise BenchError(f"{name}: a reader got the events {numbers} instead of 0 to {count - 1}")
         for event in found:
             sent = datetime.fromisoformat(event["timestamp"].decode()).timestamp()
             late.append((reader.arrival(event.end()) - sent) * 1000)
@@ -107,7 +107,7 @@ def _round(form: Format, readers: int, result: Result) -> None:
         audience.listen_while_publishing(form.publish, EVENTS, GAP)
         audience.listen(LAST_SECONDS)
         grown = procfs.resident(form.web) - before
-        late = latencies(audience.readers, EVENTS)
+        late = latencies(audience.readers, EVENTS, form.name)
     if form.is_fresh and not result.latencies:
         result.kilobytes = grown / readers / 1024
     result.latencies.append(late)

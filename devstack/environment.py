@@ -19,7 +19,6 @@ STANDIN_PRICES = {STANDIN_MODEL: {"input": 0.15, "output": 0.6}}
 DEVELOPMENT_DEFAULTS = {
     # A development stack must not slow down scripts; production keeps the defaults of settings.py.
     "RATE_LIMIT": "6000/minute",
-    "RATE_LIMIT_MESSAGES": "6000/minute",
 }
 
 EXTERNAL_SERVICES_FOR_TESTS = "CODELAB_TEST_EXTERNAL"

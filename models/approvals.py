@@ -28,7 +28,7 @@ class ApprovalRequest(Base, WithId, WithCreated, TenantOwned):
         tenant_key("approval_requests"),
         belongs_to("projects", "project_id"),
         belongs_to("chat_sessions", "session_id", "project_id"),
-        belongs_to("runs", "run_id", "session_id"),
+        belongs_to("runs", "run_id", "session_id", "project_id"),
         belongs_to("tasks", "task_id"),
         belongs_to("tool_calls", "tool_call_id"),
         status_check("type", ApprovalType),
@@ -64,7 +64,7 @@ class ApprovalGrant(Base, WithId, WithCreated, TenantOwned):
     __table_args__ = (
         belongs_to("projects", "project_id"),
         belongs_to("chat_sessions", "session_id", "project_id"),
-        belongs_to("runs", "run_id", "session_id"),
+        belongs_to("runs", "run_id", "session_id", "project_id"),
         # A foreign key with a null in it is not checked.
         CheckConstraint("run_id IS NULL OR session_id IS NOT NULL", name="run_has_session"),
         Index("ix_approval_grants_user_id_project_id", "user_id", "project_id", "tool"),

@@ -38,12 +38,13 @@ class Message(Base, WithId, WithCreated, TenantOwned):
     __tablename__ = "messages"
     __table_args__ = (
         # Through its run it belongs to the session, the project and the user: one check instead of three.
-        belongs_to("runs", "run_id", "session_id"),
+        belongs_to("runs", "run_id", "session_id", "project_id"),
         belongs_to("user_agents", "agent_id", ondelete="SET NULL (agent_id)"),
         status_check("role", MessageRole),
         Index("ix_messages_session_id", "session_id", "run_id", "id"),
     )
 
+    project_id: Mapped[UUID] = mapped_column()
     session_id: Mapped[UUID] = mapped_column()
     run_id: Mapped[UUID] = mapped_column()
     role: Mapped[MessageRole] = mapped_column(status_column(MessageRole, "message_role"))

@@ -7,12 +7,14 @@ statements are refused, because the criterion can not reach into them; new rows 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Never
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, Table, event, inspect
+from sqlalchemy import Engine, Table, TableSample, TextClause, event, inspect
+from sqlalchemy.dialects.postgresql.dml import OnConflictDoNothing
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmaker, with_loader_criteria
+from sqlalchemy.orm.context import FromStatement
 from sqlalchemy.sql import visitors
 
 from models.base import Base, TenantOwned
@@ -41,13 +43,15 @@ def tenant_of(session: Session) -> UUID | None:
 class TenantSession(Session):
     """A session that knows whose it is, or that it is the system's."""
 
+    def _no_bulk(self, *_: Any, **__: Any) -> Never:
+        """Refuse the bulk methods: they run past every hook.
 
-def _tenant_tables() -> frozenset[str]:
-    return frozenset(
-        mapper.local_table.name
-        for mapper in Base.registry.mappers
-        if issubclass(mapper.class_, TenantOwned) and isinstance(mapper.local_table, Table)
-    )
+        Raises:
+            TenantViolation: always.
+        """
+        raise TenantViolation("the bulk methods run past the tenant criterion")
+
+    bulk_save_objects = bulk_insert_mappings = bulk_update_mappings = _no_bulk
 
 
 @event.listens_for(TenantSession, "do_orm_execute")
@@ -55,45 +59,62 @@ def _confine(state: ORMExecuteState) -> None:
     info = state.session.info
     if info.get(_SYSTEM):
         return
-    if info.get(_DIRECTORY):
-        _refuse_core(state.statement)
-        return
     tenant = info.get(_TENANT)
-    if tenant is None:
+    if tenant is None and not info.get(_DIRECTORY):
         raise TenantMissing("this session has no tenant")
-    if not _is_orm(state):
-        _refuse_core(state.statement)
-        return
-    if state.is_insert:
+    _refuse_unreachable(state)
+    if info.get(_DIRECTORY):
+        _refuse_all_but_users(state)
+    elif state.is_insert and tenant is not None:
         _check_inserted(state, tenant)
-        return
-    if state.is_column_load or state.is_relationship_load:
-        return  # they carry the criterion of the statement that loaded their parent
-    state.statement = state.statement.options(
-        with_loader_criteria(
-            TenantOwned,
-            lambda cls: cls.user_id == tenant,
-            include_aliases=True,
-            propagate_to_loaders=True,
+    else:
+        state.statement = state.statement.options(
+            with_loader_criteria(TenantOwned, lambda cls: cls.user_id == tenant, include_aliases=True),
+            with_loader_criteria(_user_class(), lambda cls: cls.id == tenant, include_aliases=True),
         )
-    )
 
 
-def _is_orm(state: ORMExecuteState) -> bool:
-    return bool(state.is_orm_statement)
-
-
-def _refuse_core(statement: Any) -> None:
-    names = {element.name for element in visitors.iterate(statement) if isinstance(element, Table)}
-    if statement.is_text or names & _tenant_tables():
+def _refuse_unreachable(state: ORMExecuteState) -> None:
+    """Refuse what the criterion can not reach into: Core, text, sampled tables, and changes by primary key."""
+    statement: Any = state.statement
+    if not state.is_orm_statement or isinstance(statement, FromStatement):
         raise TenantViolation("Core and text statements are refused in a tenant's session")
+    if state.is_update and (state.is_executemany or "user_id" in _written(statement)):
+        raise TenantViolation("changes by primary key, and changes of user_id, are refused in a tenant's session")
+    for part in visitors.iterate(statement):
+        is_text = isinstance(part, TextClause | TableSample) or getattr(part, "is_literal", False)
+        if is_text and getattr(part, "name", "") != "*":  # EXISTS (SELECT * ...) and count(*) name nothing
+            raise TenantViolation(f"text and samples are refused in a tenant's session: {part}")
+
+
+def _written(statement: Any) -> set[str]:
+    values = statement._values or {}  # noqa: SLF001  # it has no accessor
+    return {str(getattr(name, "key", name)) for name in values}
+
+
+def _refuse_all_but_users(state: ORMExecuteState) -> None:
+    mapper = state.bind_mapper
+    statement: Any = state.statement
+    tables = {part.name for part in visitors.iterate(statement) if isinstance(part, Table)}
+    if mapper is None or mapper.class_ is not _user_class() or tables - {mapper.local_table.description}:
+        raise TenantViolation("the session that finds users touches nothing else")
+
+
+def _user_class() -> type[Base]:
+    """Return `models.User`, whose module imports this package's base as this one does."""
+    from models.accounts import User
+
+    return User
 
 
 def _check_inserted(state: ORMExecuteState, tenant: UUID) -> None:
     """Refuse an ORM insert of rows that are not all the tenant's; rows come as parameters, so that they can be seen."""
     mapper = state.bind_mapper
-    if mapper is None or not issubclass(mapper.class_, TenantOwned):
-        return
+    conflict = state.statement._post_values_clause  # type: ignore[attr-defined]  # noqa: SLF001  # it has no accessor
+    if mapper is None or not (conflict is None or isinstance(conflict, OnConflictDoNothing)):
+        raise TenantViolation("an INSERT of this form is refused in a tenant's session")
+    if not issubclass(mapper.class_, TenantOwned):
+        raise TenantViolation(f"{mapper.class_.__name__} is no tenant's table")
     parameters = state.parameters
     rows = [parameters] if isinstance(parameters, Mapping) else parameters or []
     if not rows or any(row.get("user_id") != tenant for row in rows):
@@ -113,8 +134,23 @@ def _stamp_and_check(session: Session, _: UOWTransaction, __: object) -> None:
                 row.user_id = tenant
             _check_owner(row, tenant)
     for row in (*session.dirty, *session.deleted):
-        if isinstance(row, TenantOwned):
-            _check_owner(row, tenant)
+        _check_change(row, tenant)
+
+
+def _check_change(row: object, tenant: UUID) -> None:
+    state = inspect(row)
+    owner = row.user_id if isinstance(row, TenantOwned) else state.identity[0]
+    if owner != tenant:
+        raise TenantViolation(f"{type(row).__name__} belongs to another user")
+    if isinstance(row, TenantOwned) and state.attrs.user_id.history.has_changes():
+        raise TenantViolation("user_id never changes")
+
+
+@event.listens_for(TenantSession, "detached_to_persistent")
+def _refuse_strangers(session: Session, row: object) -> None:
+    """Refuse an object that this session did not load: what it says of its owner is a claim, not a fact."""
+    if not session.info.get(_SYSTEM):
+        raise TenantViolation(f"{type(row).__name__} was not loaded by this session")
 
 
 def _check_owner(row: TenantOwned, tenant: UUID) -> None:

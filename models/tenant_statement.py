@@ -11,7 +11,19 @@ The check knows few forms and refuses all others, text above all: what it does n
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import CTE, CursorResult, Delete, FromClause, Insert, Join, Select, Table, Update, bindparam
+from sqlalchemy import (
+    CTE,
+    CompoundSelect,
+    CursorResult,
+    Delete,
+    FromClause,
+    Insert,
+    Join,
+    Select,
+    Table,
+    Update,
+    bindparam,
+)
 from sqlalchemy.dialects.postgresql.dml import OnConflictDoNothing
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators, visitors
@@ -47,6 +59,8 @@ class TenantStatement:
         """
         self._statement: Executable = statement
         self._parameters = {part.key for part in visitors.iterate(statement) if isinstance(part, BindParameter)}
+        if not isinstance(statement, Select | CompoundSelect | Insert | Update | Delete):
+            raise TenantViolation(f"no statement that can be checked: {statement}")
         _walk(statement, frozenset())
         self._refuse_names_of_columns(statement)
 
@@ -87,7 +101,7 @@ def _check(part: Any, outer: frozenset[FromClause]) -> frozenset[FromClause]:
     match part:
         case TextClause() | TextualSelect():
             raise TenantViolation(f"text: {part}")
-        case ColumnClause() if part.is_literal:
+        case ColumnClause() if part.is_literal and part.name != "*":  # EXISTS (SELECT * ...) names nothing
             raise TenantViolation(f"text: {part}")
         case Select():
             return _check_select(part, outer)
@@ -113,7 +127,10 @@ def _check_change(part: Any) -> frozenset[FromClause]:
     _refuse_affixes(part)
     if isinstance(part, Update) and "user_id" in {getattr(name, "name", name) for name in part._values or {}}:  # noqa: SLF001
         raise TenantViolation(f"user_id is written in: {part}")
-    named = (column.table for column in _own_columns(part) if column.table is not None)
+    named = {column.table for column in _own_columns(part) if column.table is not None}
+    for source in named:
+        if isinstance(source, CTE):
+            _walk(source, frozenset())  # named by its columns alone, it is no child of the statement
     touched = (table for source in {part.table, *named} for table in _tables(source))
     return _demand(part, touched, [part.whereclause])
 

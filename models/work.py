@@ -29,7 +29,7 @@ class Run(Base, WithId, WithCreated, TenantOwned):
 
     __tablename__ = "runs"
     __table_args__ = (
-        tenant_key("runs", "session_id"),
+        tenant_key("runs", "session_id", "project_id"),
         belongs_to("chat_sessions", "session_id", "project_id"),
         status_check("mode", RunMode),
         status_check("status", RunStatus),
@@ -69,7 +69,7 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     __table_args__ = (
         tenant_key("tasks"),
         # Through its run it belongs to the session, the project and the user: one check instead of four.
-        belongs_to("runs", "run_id", "session_id"),
+        belongs_to("runs", "run_id", "session_id", "project_id"),
         belongs_to("user_agents", "agent_id", ondelete="SET NULL (agent_id)"),
         status_check("status", TaskStatus),
         # Few tasks are active at a time, so the sweeper may read this one whole.

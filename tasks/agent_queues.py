@@ -21,6 +21,7 @@ from celery.worker.consumer.events import Events
 from celery.worker.consumer.tasks import Tasks
 from kombu.common import ignore_errors
 
+from tasks.admission import Admission
 from workspace.agent_bus import agent_queue
 from workspace.errors import RunFailure
 from workspace.interruptible import StopSignal
@@ -82,10 +83,13 @@ class AttachedAgent:
 class AgentQueues:
     """The agents attached to this node. Every method may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
         self._lock = threading.RLock()
         self._by_id: dict[UUID, AttachedAgent] = {}
         self._by_queue: dict[str, AttachedAgent] = {}
+        self._held: set[UUID] = set()
+        """The tasks that hold a slot, those of agents detached meanwhile included."""
         self._worker: Any = None
 
     # -- what is attached ------------------------------------------------------------------------------------
@@ -99,8 +103,6 @@ class AgentQueues:
                 self._by_id[agent_id] = agent
                 self._by_queue[agent.queue_name] = agent
                 log.info("agent_attached", queue=agent.queue_name, limit=limit)
-            elif agent.limit == limit:
-                return
             agent.limit = limit
             AGENTS_ATTACHED.set(len(self._by_id))
         self._soon(self._adjust, agent)
@@ -134,6 +136,11 @@ class AgentQueues:
         for slot in slots:
             slot.stop.stop(reason)
 
+    def running(self) -> set[UUID]:
+        """Return the tasks that hold a slot."""
+        with self._lock:
+            return set(self._held)
+
     def attached(self) -> list[AttachedAgent]:
         """Return the agents attached now."""
         with self._lock:
@@ -146,8 +153,8 @@ class AgentQueues:
         with self._lock:
             return self._by_queue.get(queue_name)
 
-    def enter(self, agent: AttachedAgent, task_id: UUID) -> Slot | Refusal:
-        """Take a slot for a task, unless it holds one or all are taken."""
+    def enter(self, agent: AttachedAgent, task_id: UUID, message_id: str) -> Slot | Refusal:
+        """Take a slot for a task that came by a message, unless it holds one or all are taken."""
         with self._lock:
             if task_id in agent.running:
                 return Refusal.DUPLICATE
@@ -155,6 +162,8 @@ class AgentQueues:
                 return Refusal.FULL
             slot = Slot(agent, task_id, agent.generation)
             agent.running[task_id] = slot
+            self._held.add(task_id)
+        self._admission.enter(message_id, agent.key.user_id)
         TASKS_RUNNING.inc()
         return slot
 
@@ -162,8 +171,11 @@ class AgentQueues:
         """Give the slot back."""
         with self._lock:
             slot.queue.running.pop(slot.task_id, None)
+            self._held.discard(slot.task_id)
             came_by_an_earlier_channel = slot.generation != slot.queue.generation
         TASKS_RUNNING.dec()
+        self._admission.leave(slot.queue.key.user_id)
+        self._wake()
         if came_by_an_earlier_channel:
             self._soon(self._adjust, slot.queue)
 
@@ -173,6 +185,7 @@ class AgentQueues:
         """Open a channel for each attached agent: the worker's consumer (re)started on a new connection."""
         with self._lock:
             self._worker = worker
+            self._admission.forget()
             agents = tuple(self._by_id.values())
             for agent in agents:
                 agent.consumer = None
@@ -188,6 +201,12 @@ class AgentQueues:
             consumers = [agent.consumer for agent in self._by_id.values() if agent.consumer is not None]
         for consumer in consumers:
             ignore_errors(worker, consumer.cancel)
+
+    def _wake(self) -> None:
+        """Let the loop admit what waits."""
+        worker = self._worker
+        if worker is not None:
+            worker.call_soon(self._admission.admit_waiting)
 
     def _soon(self, call: Callable[[AttachedAgent], None], agent: AttachedAgent) -> None:
         worker = self._worker
@@ -234,13 +253,26 @@ class AgentQueues:
     def _open(self, agent: AttachedAgent, prefetch: int) -> None:
         worker = self._worker
         channel = worker.connection.channel()
-        channel.basic_qos(0, prefetch, False)
-        consumer = worker.app.amqp.TaskConsumer(
-            channel, queues=[agent_queue(agent.queue_name)], on_decode_error=worker.on_decode_error
-        )
-        consumer.on_message = worker.create_task_handler()
-        consumer.consume()
+        try:
+            channel.basic_qos(0, prefetch, False)
+            consumer = worker.app.amqp.TaskConsumer(
+                channel, queues=[agent_queue(agent.queue_name)], on_decode_error=worker.on_decode_error
+            )
+            consumer.on_message = self._gate(agent, worker.create_task_handler())
+            consumer.consume()
+        except BaseException:
+            ignore_errors(worker, channel.close)
+            raise
         agent.consumer = consumer
+
+    def _gate(self, agent: AttachedAgent, handle: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return what a channel of this generation does with a delivery."""
+        generation = agent.generation
+
+        def on_message(message: Any) -> None:
+            self._admission.deliver(agent.key.user_id, message, handle, lambda: agent.generation == generation)
+
+        return on_message
 
     def _close(self, agent: AttachedAgent) -> None:
         consumer, agent.consumer, agent.prefetch = agent.consumer, None, 0

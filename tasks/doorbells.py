@@ -20,7 +20,7 @@ def run_agent_task(self: Task, task_id: str) -> None:
         Reject: every slot of the agent is taken; the message goes back to its queue.
     """
     queue = self.request.delivery_info["routing_key"]
-    if not self.app.node.run_task(UUID(task_id), queue):
+    if not self.app.node.run_task(UUID(task_id), queue, self.request.id):
         raise Reject(f"no slot free on {queue}", requeue=True)
 
 

@@ -101,6 +101,13 @@ class Hosting:
             session.commit()
         return [key for key in keys if key.project_id in waiting]
 
+    def running(self) -> set[UUID]:
+        """Return the tasks that the rows say this node works on."""
+        with self._database.system_session("tasks of this node") as session:
+            return set(
+                session.scalars(select(Task.id).where(Task.status == TaskStatus.RUNNING, Task.node_id == self._node_id))
+            )
+
     def agents(self, agent_ids: Sequence[UUID]) -> list[AgentRow]:
         """Return the rows of these agents, of whichever tenants."""
         if not agent_ids:

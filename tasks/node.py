@@ -78,9 +78,12 @@ class Node:
         self._hosted: dict[WorkspaceKey, HostedWorkspace] = {}
         self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._sweeping = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._steady_since = time.monotonic()
         """Since when the database answers."""
+        self._suspects: set[UUID] = set()
+        """Tasks that seemed to run nowhere at the last look."""
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class Node:
 
     # -- work ------------------------------------------------------------------------------------------------
 
-    def run_task(self, task_id: UUID, queue_name: str) -> bool:
+    def run_task(self, task_id: UUID, queue_name: str, message_id: str) -> bool:
         """Run a task that came by an agent's queue.
 
         Returns:
@@ -170,7 +173,7 @@ class Node:
         if agent is None or hosted is None:
             log.warning("message_refused", task_id=str(task_id), queue=queue_name, reason="not attached here")
             return True
-        slot = self.queues.enter(agent, task_id)
+        slot = self.queues.enter(agent, task_id, message_id)
         if isinstance(slot, Refusal):
             return slot is Refusal.DUPLICATE
         try:
@@ -193,7 +196,12 @@ class Node:
         lost before each had the time for that.
         """
         settled = time.monotonic() - self._steady_since > self._settings.node_lease_renewal + ANNOUNCE_INTERVAL
-        return self._sweeper.sweep(judge_nodes=settled)
+        if not self._sweeping.acquire(blocking=False):
+            return {}  # the one before still runs: something is slow, and two would make it slower
+        try:
+            return self._sweeper.sweep(judge_nodes=settled)
+        finally:
+            self._sweeping.release()
 
     # -- the two threads -------------------------------------------------------------------------------------
 
@@ -224,7 +232,21 @@ class Node:
             self.host(key)
         self._attach_where_needed(list(self.hosted()))
 
+    def _disown(self) -> None:
+        """End tasks that the rows say run here and that do not.
+
+        The answer to the commit of a start was lost, or an outcome could not be written at all: nobody else would ever
+        touch such a row while this node lives. Two looks, so that a task between its start and its slot is not taken
+        for one.
+        """
+        suspects = self._hosting.running() - self.queues.running()
+        for task_id in suspects & self._suspects:
+            log.error("task_disowned", task_id=str(task_id))
+            self._sweeper.fail_one(task_id, self.node_id)
+        self._suspects = suspects - self._suspects
+
     def _reconcile(self) -> None:
+        self._disown()
         attached = self.queues.attached()
         rows = {agent.agent_id: agent for agent in self._hosting.agents([agent.agent_id for agent in attached])}
         for agent in attached:

@@ -139,10 +139,11 @@ class AgentStore:
         error = Failure(error_code=reason.code, detail=reason.detail).model_dump(mode="json")
         ended_with = {"finished_at": utc_now(), "error": error}
         with self._database.tenant_session(key.user_id) as session:
+            # Locked as a message locks it: new ones wait. What a finish refers to is not locked before its task is.
             agent = session.scalars(
                 select(UserAgent)
                 .where(UserAgent.id == agent_id, UserAgent.project_id == key.project_id)
-                .with_for_update()
+                .with_for_update(key_share=True)
             ).one_or_none()
             if agent is None:
                 raise NotFound
@@ -165,6 +166,17 @@ class AgentStore:
             session.commit()
         self._cache.invalidate(agent_id)
         return Deletion(agent.name, ended, [task for task in released if task])
+
+    def announced(self, key: WorkspaceKey, run_id: UUID) -> None:
+        """Note that the end of a run was told, so that the sweeper does not tell it again."""
+        with self._database.tenant_session(key.user_id) as session:
+            session.execute(
+                update(Run)
+                .where(Run.id == run_id)
+                .values(announced_at=utc_now())
+                .execution_options(synchronize_session=False)
+            )
+            session.commit()
 
     def config(self, key: WorkspaceKey, agent_id: UUID, at_least: int) -> AgentConfig | None:
         """Return the config for a task that was accepted with version `at_least`, from memory if it is fresh there."""

@@ -113,7 +113,11 @@ class DirectRun:
             except Exception:  # the border of a task: whatever else goes wrong becomes an honest failure
                 log.exception("task_crashed")
                 outcome = Failed(failure=InternalFailure(), usage=Usage())
-            self._settle(task, outcome, slot)
+            try:
+                self._settle(task, outcome, slot)
+            except Exception:  # the outcome itself cannot be written: say so, where that can be
+                log.exception("outcome_not_written")
+                self._settle(task, Failed(failure=InternalFailure(), usage=Usage()), slot)
         return True
 
     def _announce_start(self, task: StartedTask, *, was_idle: bool) -> None:
@@ -220,7 +224,7 @@ def _patiently(call: Callable[[], Result]) -> Result:
     """Ask the database again and again while it is away: work that was begun must not be lost to that.
 
     A write that went through although its answer was lost changes nothing the second time, and tells so. After
-    `PATIENCE` the error is raised; the sweeper then ends the task when this node's claim has lapsed.
+    `PATIENCE` the error is raised, and the node ends the task when it finds that the row runs nowhere.
     """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((OperationalError, InterfaceError, PoolTimeout)),

@@ -164,6 +164,7 @@ _new_message = (
     .values(
         user_id=tenant(),
         id=bindparam("message"),
+        project_id=bindparam("project"),
         session_id=bindparam("session"),
         run_id=bindparam("run"),
         role=bindparam("speaker"),

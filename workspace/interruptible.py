@@ -15,10 +15,14 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from workspace.errors import DeadlineExceeded, RunFailure
+from workspace.errors import DeadlineExceeded, ModelFailure, RunFailure
 
 LONGEST_SLICE = 0.25
 """Seconds: a stop is heard within this time, a quarter of the second that a cancel may take."""
+
+
+MOST_BYTES = 64_000_000
+"""Of one answer: a chunk of the protocol is some 300 bytes around a few characters."""
 
 
 class Interrupted(BaseException):
@@ -76,6 +80,7 @@ class Watch:
         self.stop = stop
         self._deadline = deadline
         self._on_wait = on_wait
+        self._received = 0
 
     def check(self) -> None:
         """Raise if the work has to end.
@@ -86,6 +91,20 @@ class Watch:
         self.stop.check()
         if time.monotonic() >= self._deadline:
             raise Interrupted(DeadlineExceeded())
+
+    def begin_answer(self) -> None:
+        """Count an answer's bytes from 0."""
+        self._received = 0
+
+    def received(self, size: int) -> None:
+        """Count bytes from the model, errors and headers included.
+
+        Raises:
+            Interrupted: it is more than any honest answer has.
+        """
+        self._received += size
+        if self._received > MOST_BYTES:
+            raise Interrupted(ModelFailure("The model's server sent more than an answer can have."))
 
     def before_wait(self) -> float:
         """Do what is due and return for how many seconds to wait at most."""
@@ -126,10 +145,13 @@ class _SlicedStream(httpcore2.NetworkStream):
         while True:
             wait = min(watch.before_wait(), max(until - time.monotonic(), 0.001))
             try:
-                return self._stream.read(max_bytes, wait)
+                data = self._stream.read(max_bytes, wait)
             except httpcore2.ReadTimeout:
                 if time.monotonic() >= until:
                     raise
+            else:
+                watch.received(len(data))
+                return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, timeout)
@@ -176,3 +198,15 @@ class InterruptibleTransport(httpx2.HTTPTransport):
             keepalive_expiry=30.0,
             network_backend=_SlicedBackend(),
         )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; an answer that is compressed although none was asked for is refused, small as it may seem.
+
+        Raises:
+            httpx2.RemoteProtocolError: the answer is compressed.
+        """
+        response = super().handle_request(request)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            response.close()
+            raise httpx2.RemoteProtocolError("a compressed answer was not asked for", request=request)
+        return response

@@ -139,7 +139,7 @@ _ended_task = (
     update(_tasks)
     .where(*_own_task)
     .values(status=bindparam("task_status"), **_end)
-    .returning(_tasks.c.run_id, _tasks.c.session_id, _tasks.c.agent_id, _tasks.c.agent_name)
+    .returning(_tasks.c.run_id, _tasks.c.session_id, _tasks.c.project_id, _tasks.c.agent_id, _tasks.c.agent_name)
     .cte("ended_task")
 )
 _ended_run = (
@@ -152,10 +152,22 @@ _ended_run = (
 _reply = (
     insert(_messages)
     .from_select(
-        ["user_id", "id", "session_id", "run_id", "role", "content", "agent_id", "agent_name", "created_at"],
+        [
+            "user_id",
+            "id",
+            "project_id",
+            "session_id",
+            "run_id",
+            "role",
+            "content",
+            "agent_id",
+            "agent_name",
+            "created_at",
+        ],
         select(
             cast(tenant(), _messages.c.user_id.type),
             cast(bindparam("reply"), _messages.c.id.type),
+            _ended_task.c.project_id,
             _ended_task.c.session_id,
             _ended_task.c.run_id,
             cast(bindparam("speaker"), String),

@@ -7,7 +7,7 @@ see docs/performance.md).
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,11 @@ from workspace.interruptible import InterruptibleTransport, Watch, watching
 from workspace.metrics import MODEL_FIRST_TOKEN, MODEL_RETRIES
 
 log = structlog.get_logger(__name__)
+
+LONGEST_LINE = 1_000_000
+LONGEST_TEXT = 1_000_000
+"""Bytes and characters: far beyond what a model writes in one turn, far below what hurts a node."""
+MOST_TOKENS = 2**31
 
 AGENT_HEADER = "X-Codelab-Agent"
 """Names the agent to the model's server, for its own accounting."""
@@ -83,6 +88,8 @@ class ModelClient:
             timeout=httpx2.Timeout(settings.model_idle_timeout, connect=settings.model_connect_timeout),
             http_client=httpx2.Client(
                 transport=InterruptibleTransport(max_connections=connections),
+                # A model's server that sends us elsewhere would be sent the key there, too.
+                follow_redirects=False,
                 timeout=httpx2.Timeout(settings.model_idle_timeout, connect=settings.model_connect_timeout),
             ),
         )
@@ -130,6 +137,7 @@ class ModelClient:
         sink.restart(state.attempt_number + 1)
 
     def _attempt(self, request: ModelRequest, sink: TurnSink, watch: Watch) -> ModelTurn:
+        watch.begin_answer()
         try:
             with self._client.chat.completions.with_streaming_response.create(
                 model=request.model,
@@ -138,11 +146,11 @@ class ModelClient:
                 stream_options={"include_usage": True},
                 temperature=request.temperature if request.temperature is not None else openai.omit,
                 max_completion_tokens=request.max_output_tokens or openai.omit,
-                extra_headers={AGENT_HEADER: request.agent},
+                extra_headers={AGENT_HEADER: request.agent, "Accept-Encoding": "identity"},
                 # Past the SDK's transformation of typed dicts: it has nothing to do here and takes a third of the call.
                 extra_body={"messages": request.messages},
             ) as response:
-                return self._read(response.iter_lines(), request, sink, watch)
+                return self._read(_lines(response.iter_bytes()), request, sink, watch)
         except openai.APIStatusError as error:
             raise _explain_status(error) from error
         except openai.APIConnectionError as error:
@@ -152,11 +160,13 @@ class ModelClient:
         except httpx2.TransportError as error:
             raise _PassingError("connection", "The connection to the model's server broke.") from error
 
-    def _read(self, lines: Any, request: ModelRequest, sink: TurnSink, watch: Watch) -> ModelTurn:
+    def _read(self, lines: Iterable[bytes], request: ModelRequest, sink: TurnSink, watch: Watch) -> ModelTurn:
         reading = _Reading(sink=sink, check=watch.check)
         for line in lines:  # to its very end: a connection that was read to its end can be used again
-            if line.startswith("data:"):
+            if line.startswith(b"data:"):
                 reading.take(line[5:].strip())
+        if reading.finish_reason == "tool_calls":
+            raise ModelFailure("The model asked for a tool, and it was offered none.")
         if reading.finish_reason is None:
             raise _PassingError("cut", "The model's answer ended before its end.")
         return ModelTurn(
@@ -174,14 +184,15 @@ class _Reading:
     check: Callable[[], None]
     started: float = field(default_factory=time.perf_counter)
     pieces: list[str] = field(default_factory=list)
+    length: int = 0
     finish_reason: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def take(self, data: str) -> None:
+    def take(self, data: bytes) -> None:
         """Take the data of one server-sent event."""
         self.check()
-        if data == "[DONE]":
+        if data == b"[DONE]":
             return
         try:
             chunk = json.loads(data)
@@ -189,9 +200,9 @@ class _Reading:
                 raise _explain_body(error)
             self._take_choices(chunk.get("choices") or ())
             if usage := chunk.get("usage"):
-                self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
-                self.completion_tokens = int(usage.get("completion_tokens") or 0)
-        except (ValueError, TypeError, AttributeError) as error:
+                self.prompt_tokens = _count(usage.get("prompt_tokens"))
+                self.completion_tokens = _count(usage.get("completion_tokens"))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ModelFailure("The model's server sent what is not the OpenAI protocol.") from error
 
     def _take_choices(self, choices: Sequence[dict[str, Any]]) -> None:
@@ -201,9 +212,33 @@ class _Reading:
                 if not self.pieces:
                     MODEL_FIRST_TOKEN.observe(time.perf_counter() - self.started)
                 piece = _storable(piece)
+                self.length += len(piece)
+                if self.length > LONGEST_TEXT:
+                    raise ModelFailure("The model's answer is too long to be kept.")
                 self.pieces.append(piece)
                 self.sink.text(piece)
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a stream, ended by a line feed alone: JSON may hold whatever else ends lines elsewhere.
+
+    Raises:
+        ModelFailure: one line is longer than any honest one.
+    """
+    rest = b""
+    for chunk in chunks:
+        *complete, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+        yield from complete
+        if len(rest) > LONGEST_LINE:
+            raise ModelFailure("The model's server sent a line without end.")
+    if rest:
+        yield rest
+
+
+def _count(value: object) -> int:
+    """Return a number of tokens; what is no such number counts as none."""
+    return value if isinstance(value, int) and 0 <= value < MOST_TOKENS else 0
 
 
 def _storable(text: str) -> str:

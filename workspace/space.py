@@ -127,7 +127,8 @@ class UserWorkerSpace:
         error = Failure(error_code=reason.code, detail=reason.detail)
         for run in deletion.ended:
             scope = EventScope(key=self.key, session_id=run.session_id, run_id=run.run_id)
-            self._services.publisher.publish(scope, RunCancelled(mode=RunMode.DIRECT, error=error))
+            if self._services.publisher.publish(scope, RunCancelled(mode=RunMode.DIRECT, error=error)):
+                self._services.agents.announced(self.key, run.run_id)
 
     def close_session(self, session_id: UUID) -> None:
         """Delete a session with everything in it, and end its streams.

@@ -6,11 +6,11 @@ Each step is compare-and-set or harmless when done twice, so two sweeps at once 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Text, and_, cast, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, and_, cast, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from models import Json, Message, Run, Task, Workspace, utc_now
@@ -41,6 +41,18 @@ class _Lost(NamedTuple):
     run_id: UUID
     agent_id: UUID | None
     agent_name: str
+
+
+_LOST = (Task.id, Task.user_id, Task.project_id, Task.session_id, Task.run_id, Task.agent_id, Task.agent_name)
+
+_HOSTED = exists().where(
+    Workspace.user_id == Task.user_id,
+    Workspace.project_id == Task.project_id,
+    Workspace.node_id == Task.node_id,
+    Workspace.epoch == Task.epoch,
+    Workspace.alive_until >= func.now(),
+)
+"""Whether the node that works on a task still hosts its workspace."""
 
 
 class Sweeper:
@@ -94,15 +106,7 @@ class Sweeper:
         """End tasks that run on a node which no longer hosts their workspace."""
         with self._database.system_session("tasks of lost nodes") as session:
             rows = session.execute(
-                select(
-                    Task.id,
-                    Task.user_id,
-                    Task.project_id,
-                    Task.session_id,
-                    Task.run_id,
-                    Task.agent_id,
-                    Task.agent_name,
-                )
+                select(*_LOST)
                 .join(Workspace, and_(Workspace.user_id == Task.user_id, Workspace.project_id == Task.project_id))
                 .where(
                     Task.status == TaskStatus.RUNNING,
@@ -114,14 +118,21 @@ class Sweeper:
                 )
                 .limit(BATCH)
             ).all()
-        lost = [_Lost(row[0], WorkspaceKey(row[1], row[2]), *row[3:]) for row in rows]
-        return sum(self._fail(task, WorkerLost()) for task in lost)
+        return sum(self._fail(_lost(row), ~_HOSTED) for row in rows)
 
-    def _fail(self, task: _Lost, reason: WorkerLost) -> bool:
+    def fail_one(self, task_id: UUID, node_id: str) -> bool:
+        """End a task that its own node, which lives, does not work on; returns whether it was still running."""
+        with self._database.system_session("task that runs nowhere") as session:
+            row = session.execute(select(*_LOST).where(Task.id == task_id)).one_or_none()
+        return row is not None and self._fail(_lost(row), Task.node_id == node_id)
+
+    def _fail(self, task: _Lost, still: ColumnElement[bool]) -> bool:
+        """Fail a task if it is running and `still` holds of it."""
+        reason = WorkerLost()
         failure = Failure(error_code=reason.code, detail=reason.detail, retryable=reason.retryable)
         error = failure.model_dump(mode="json")
         with self._database.tenant_session(task.key.user_id) as session:
-            if not _end_if_still_lost(session, task, error):
+            if not _end_task(session, task, error, still):
                 return False
             settle_run(session, task.run_id, RunStatus.FAILED, error=error)
             next_task = release_next(session, task.key, task.session_id)
@@ -130,7 +141,8 @@ class Sweeper:
         log.warning("task_lost", task_id=str(task.task_id), run_id=str(task.run_id), code=reason.code)
         scope = EventScope(key=task.key, session_id=task.session_id, run_id=task.run_id, task_id=task.task_id)
         told = TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=failure)
-        self._publisher.publish(scope, told, RunFailed(mode=RunMode.DIRECT, error=failure))
+        if self._publisher.publish(scope, told, RunFailed(mode=RunMode.DIRECT, error=failure)):
+            self._mark_announced([task.run_id])
         if next_task:
             self._bus.send_task_to_agent(next_task.key, next_task.agent_name, next_task.id)
         return True
@@ -248,16 +260,25 @@ class Sweeper:
                 .order_by(Run.finished_at)
                 .limit(BATCH)
             ).all()
-            told = [run.id for run, message_id in rows if self._tell(run, message_id)]
-            if told:
-                session.execute(
-                    update(Run)
-                    .where(Run.id.in_(told))
-                    .values(announced_at=utc_now())
-                    .execution_options(synchronize_session=False)
-                )
-                session.commit()
+        told: list[UUID] = []
+        for run, message_id in rows:
+            if not self._tell(run, message_id):
+                break  # Redis is away; the rest would only wait for it, too
+            told.append(run.id)
+        self._mark_announced(told)
         return len(told)
+
+    def _mark_announced(self, runs: Sequence[UUID]) -> None:
+        if not runs:
+            return
+        with self._database.system_session("announced runs") as session:
+            session.execute(
+                update(Run)
+                .where(Run.id.in_(runs))
+                .values(announced_at=utc_now())
+                .execution_options(synchronize_session=False)
+            )
+            session.commit()
 
     def _tell(self, run: Run, message_id: str | None) -> bool:
         scope = EventScope(key=WorkspaceKey(run.user_id, run.project_id), session_id=run.session_id, run_id=run.id)
@@ -273,18 +294,14 @@ def terminal_event(run: Run, message_id: str | None) -> Payload:
     return (RunCancelled if run.status is RunStatus.CANCELLED else RunFailed)(mode=run.mode, error=error)
 
 
-def _end_if_still_lost(session: Session, task: _Lost, error: Json) -> bool:
-    """Fail the task unless its node came back and finished it, or still hosts its workspace."""
-    hosted = exists().where(
-        Workspace.user_id == Task.user_id,
-        Workspace.project_id == Task.project_id,
-        Workspace.node_id == Task.node_id,
-        Workspace.epoch == Task.epoch,
-        Workspace.alive_until >= utc_now(),
-    )
+def _lost(row: Any) -> _Lost:
+    return _Lost(row[0], WorkspaceKey(row[1], row[2]), *row[3:])
+
+
+def _end_task(session: Session, task: _Lost, error: Json, still: ColumnElement[bool]) -> bool:
     moved = session.execute(
         update(Task)
-        .where(Task.id == task.task_id, Task.status == TaskStatus.RUNNING, ~hosted)
+        .where(Task.id == task.task_id, Task.status == TaskStatus.RUNNING, still)
         .values(status=TaskStatus.FAILED, finished_at=utc_now(), error=error)
         .returning(Task.id)
         .execution_options(synchronize_session=False)

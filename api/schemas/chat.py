@@ -38,7 +38,7 @@ class SessionResponse(ResponseModel):
 class MessageRequest(RequestModel):
     """A message for one agent."""
 
-    content: Text = Field(min_length=1, max_length=200_000)
+    content: Text = Field(min_length=1, max_length=100_000)
     target_agent: AgentName = Field(description="the name of the agent that answers")
 
 

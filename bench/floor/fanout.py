@@ -5,7 +5,7 @@ to many connections. The channel is fixed.
 """
 
 from collections.abc import Iterator
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import redis
@@ -20,15 +20,12 @@ CHANNEL = "floor:fanout"
 def create_app() -> Flask:
     """Build the app: gunicorn's entry. The listener starts with the first connection, after the fork."""
     app = Flask("fanout", static_folder=None)
-    readers: set[Queue[bytes]] = set()
-    listener: list[Thread] = []
+    fan = Fan()
 
     @app.get("/events")
     def stream_events() -> Response:
-        if not listener:
-            listener.append(Thread(target=_listen, args=(readers,), daemon=True))
-            listener[0].start()
-        return Response(_follow(readers), mimetype="application/x-ndjson")
+        fan.start()
+        return Response(fan.follow(), mimetype="application/x-ndjson")
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -37,23 +34,44 @@ def create_app() -> Flask:
     return app
 
 
-def _listen(readers: set["Queue[bytes]"]) -> None:
-    client: Any = redis.Redis.from_url(REDIS_URL, socket_timeout=None)
+class Fan:
+    """The listener and its readers."""
+
+    def __init__(self) -> None:
+        self._readers: set[Queue[bytes]] = set()
+        self._lock = Lock()
+        self._started = False
+
+    def start(self) -> None:
+        """Subscribe, the first time; the subscription is confirmed when this returns."""
+        with self._lock:
+            if not self._started:
+                client: Any = redis.Redis.from_url(REDIS_URL, socket_timeout=None)
+                messages = _subscribed(client)
+                next(messages)
+                Thread(target=self._listen, args=(messages,), daemon=True).start()
+                self._started = True
+
+    def _listen(self, messages: Iterator[dict[str, Any]]) -> None:
+        for message in messages:
+            line = message["data"] + b"\n"
+            for reader in tuple(self._readers):
+                reader.put_nowait(line)
+
+    def follow(self) -> Iterator[bytes]:
+        """Yield what is published, after one empty line."""
+        reader: Queue[bytes] = Queue()
+        self._readers.add(reader)
+        try:
+            yield b"\n"
+            while True:
+                yield reader.get()
+        finally:
+            self._readers.discard(reader)
+
+
+def _subscribed(client: Any) -> Iterator[dict[str, Any]]:
+    """Yield the confirmation of the subscription, then the messages."""
     with client.pubsub() as subscription:
         subscription.subscribe(CHANNEL)
-        for message in subscription.listen():
-            if message["type"] == "message":
-                line = message["data"] + b"\n"
-                for reader in tuple(readers):
-                    reader.put_nowait(line)
-
-
-def _follow(readers: set["Queue[bytes]"]) -> Iterator[bytes]:
-    reader: Queue[bytes] = Queue()
-    readers.add(reader)
-    try:
-        yield b"\n"
-        while True:
-            yield reader.get()
-    finally:
-        readers.discard(reader)
+        yield from subscription.listen()

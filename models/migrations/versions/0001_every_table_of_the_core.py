@@ -111,7 +111,7 @@ def upgrade() -> None:
     sa.CheckConstraint("status IN ('planning', 'queued', 'running', 'waiting', 'completed', 'partial', 'failed', 'cancelled')", name=op.f('ck_runs_status_known')),
     sa.ForeignKeyConstraint(['session_id', 'project_id', 'user_id'], ['chat_sessions.id', 'chat_sessions.project_id', 'chat_sessions.user_id'], name=op.f('fk_runs_session_id_project_id_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_runs')),
-    sa.UniqueConstraint('id', 'session_id', 'user_id', name='uq_runs_id_session_id_user_id')
+    sa.UniqueConstraint('id', 'session_id', 'project_id', 'user_id', name='uq_runs_id_session_id_project_id_user_id')
     )
     op.create_index('ix_runs_active', 'runs', ['session_id', 'id'], unique=False, postgresql_where=sa.text('finished_at IS NULL'))
     op.create_index('ix_runs_session_id', 'runs', ['session_id', 'id'], unique=False)
@@ -129,12 +129,13 @@ def upgrade() -> None:
     sa.Column('user_id', sa.Uuid(), nullable=False),
     sa.CheckConstraint('run_id IS NULL OR session_id IS NOT NULL', name=op.f('ck_approval_grants_run_has_session')),
     sa.ForeignKeyConstraint(['project_id', 'user_id'], ['projects.id', 'projects.user_id'], name=op.f('fk_approval_grants_project_id_user_id'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['run_id', 'session_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.user_id'], name=op.f('fk_approval_grants_run_id_session_id_user_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['run_id', 'session_id', 'project_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.project_id', 'runs.user_id'], name=op.f('fk_approval_grants_run_id_session_id_project_id_user_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['session_id', 'project_id', 'user_id'], ['chat_sessions.id', 'chat_sessions.project_id', 'chat_sessions.user_id'], name=op.f('fk_approval_grants_session_id_project_id_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_approval_grants'))
     )
     op.create_index('ix_approval_grants_user_id_project_id', 'approval_grants', ['user_id', 'project_id', 'tool'], unique=False)
     op.create_table('messages',
+    sa.Column('project_id', sa.Uuid(), nullable=False),
     sa.Column('session_id', sa.Uuid(), nullable=False),
     sa.Column('run_id', sa.Uuid(), nullable=False),
     sa.Column('role', sa.Enum('user', 'assistant', 'system', 'tool', name='message_role', native_enum=False, length=32), nullable=False),
@@ -146,7 +147,7 @@ def upgrade() -> None:
     sa.Column('user_id', sa.Uuid(), nullable=False),
     sa.CheckConstraint("role IN ('user', 'assistant', 'system', 'tool')", name=op.f('ck_messages_role_known')),
     sa.ForeignKeyConstraint(['agent_id', 'user_id'], ['user_agents.id', 'user_agents.user_id'], name=op.f('fk_messages_agent_id_user_id'), ondelete='SET NULL (agent_id)'),
-    sa.ForeignKeyConstraint(['run_id', 'session_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.user_id'], name=op.f('fk_messages_run_id_session_id_user_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['run_id', 'session_id', 'project_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.project_id', 'runs.user_id'], name=op.f('fk_messages_run_id_session_id_project_id_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_messages'))
     )
     op.create_index('ix_messages_session_id', 'messages', ['session_id', 'run_id', 'id'], unique=False)
@@ -174,7 +175,7 @@ def upgrade() -> None:
     sa.Column('user_id', sa.Uuid(), nullable=False),
     sa.CheckConstraint("status IN ('pending', 'held', 'queued', 'running', 'waiting', 'completed', 'failed', 'skipped', 'cancelled')", name=op.f('ck_tasks_status_known')),
     sa.ForeignKeyConstraint(['agent_id', 'user_id'], ['user_agents.id', 'user_agents.user_id'], name=op.f('fk_tasks_agent_id_user_id'), ondelete='SET NULL (agent_id)'),
-    sa.ForeignKeyConstraint(['run_id', 'session_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.user_id'], name=op.f('fk_tasks_run_id_session_id_user_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['run_id', 'session_id', 'project_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.project_id', 'runs.user_id'], name=op.f('fk_tasks_run_id_session_id_project_id_user_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_tasks')),
     sa.UniqueConstraint('id', 'user_id', name='uq_tasks_id_user_id')
     )
@@ -224,7 +225,7 @@ def upgrade() -> None:
     sa.CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name=op.f('ck_approval_requests_status_known')),
     sa.CheckConstraint("type IN ('tool', 'plan')", name=op.f('ck_approval_requests_type_known')),
     sa.ForeignKeyConstraint(['project_id', 'user_id'], ['projects.id', 'projects.user_id'], name=op.f('fk_approval_requests_project_id_user_id'), ondelete='CASCADE'),
-    sa.ForeignKeyConstraint(['run_id', 'session_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.user_id'], name=op.f('fk_approval_requests_run_id_session_id_user_id'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['run_id', 'session_id', 'project_id', 'user_id'], ['runs.id', 'runs.session_id', 'runs.project_id', 'runs.user_id'], name=op.f('fk_approval_requests_run_id_session_id_project_id_user_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['session_id', 'project_id', 'user_id'], ['chat_sessions.id', 'chat_sessions.project_id', 'chat_sessions.user_id'], name=op.f('fk_approval_requests_session_id_project_id_user_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['task_id', 'user_id'], ['tasks.id', 'tasks.user_id'], name=op.f('fk_approval_requests_task_id_user_id'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['tool_call_id', 'user_id'], ['tool_calls.id', 'tool_calls.user_id'], name=op.f('fk_approval_requests_tool_call_id_user_id'), ondelete='CASCADE'),

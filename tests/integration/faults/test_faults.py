@@ -71,9 +71,7 @@ def _replies(user: ApiClient, session: str) -> list[str]:
     return [message["content"] for message in user.messages(session) if message["role"] == "assistant"]
 
 
-def test_a_silent_broker_delays_answers_and_loses_none(
-    user: ApiClient, standin: Standin, store: object
-) -> None:
+def test_a_silent_broker_delays_answers_and_loses_none(user: ApiClient, standin: Standin, store: object) -> None:
     agent = user.make_agent(concurrency_limit=2)
     sessions = [user.make_session()["id"] for _ in range(8)]
     accepted = [_post(user, session, f"[delay=0.3] [say=reply in {session}]") for session in sessions[:4]]
@@ -90,9 +88,7 @@ def test_a_silent_broker_delays_answers_and_loses_none(
     assert standin.witness(agent["id"])["max"] <= 2
 
 
-def test_a_broker_that_lost_all_its_data_loses_no_message(
-    user: ApiClient, standin: Standin, store: object
-) -> None:
+def test_a_broker_that_lost_all_its_data_loses_no_message(user: ApiClient, standin: Standin, store: object) -> None:
     agent = user.make_agent(concurrency_limit=2)
     sessions = [user.make_session()["id"] for _ in range(10)]
     accepted = [_post(user, session, f"[delay=0.5] [say=reply in {session}]") for session in sessions[:6]]

@@ -48,7 +48,6 @@ def test_a_model_of_ones_own_is_left_alone() -> None:
 def test_options_of_the_users_environment_win_over_development_defaults() -> None:
     made = for_programs({"RATE_LIMIT": "5/minute", "NODE_SLOTS": "3"}, addresses(), HELD)
     assert made["RATE_LIMIT"] == "5/minute"
-    assert made["RATE_LIMIT_MESSAGES"] == "6000/minute"
     assert made["NODE_SLOTS"] == "3"
 
 

@@ -1,0 +1,480 @@
+"""The model client does with a model's server what it should, whatever that server does."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from settings import ModelPrice, Settings, load_settings
+from tests.support.stack import Stack
+from tests.support.standin import Standin
+from workspace.errors import Cancelled, DeadlineExceeded, ModelFailure, ModelUnavailable, RunFailure
+from workspace.interruptible import Interrupted, StopSignal, Watch
+from workspace.llm import ModelClient, ModelRequest, ModelTurn
+
+pytestmark = pytest.mark.stack
+
+KEY = "sk-a-key-that-nobody-may-see"
+SOON = 1.0
+LATE = 30.0
+
+
+class Sink:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.restarts: list[int] = []
+        self.dropped: list[str] = []
+        """What had come when a restart was told."""
+
+    def text(self, piece: str) -> None:
+        self.pieces.append(piece)
+
+    def restart(self, attempt: int) -> None:
+        self.restarts.append(attempt)
+        self.dropped.append("".join(self.pieces))
+        self.pieces.clear()
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+Asked = Callable[..., ModelTurn]
+
+
+@contextmanager
+def asker(settings: Settings, url: str, **options: Any) -> Iterator[Asked]:
+    """Yield what asks a model at `url` for one turn."""
+    update = {
+        "openai_base_url": url,
+        "openai_api_key": SecretStr(KEY),
+        "model_backoff_max": 1.0,
+        "model_prices": {"priced": ModelPrice(input=Decimal(2), output=Decimal(8))},
+        **options,
+    }
+    client = ModelClient(settings.model_copy(update=update))
+
+    def ask(content: str, sink: Sink, *, stop: StopSignal | None = None, seconds: float = LATE, **request: Any) -> Any:
+        values = {"model": "priced", "agent": "contract", "messages": [{"role": "user", "content": content}], **request}
+        watch = Watch(stop or StopSignal(), deadline=time.monotonic() + seconds, on_wait=lambda: 1.0)
+        return client.turn(ModelRequest(**values), sink, watch)
+
+    yield ask
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings()
+
+
+@pytest.fixture
+def ask(settings: Settings, stack: Stack) -> Iterator[Asked]:
+    with asker(settings, stack.model_url) as ask:
+        yield ask
+
+
+@pytest.fixture
+def ask_impatiently(settings: Settings, stack: Stack) -> Iterator[Asked]:
+    with asker(settings, stack.model_url, model_idle_timeout=0.4, model_max_attempts=2) as ask:
+        yield ask
+
+
+@pytest.fixture
+def agent() -> str:
+    return f"contract-{uuid4().hex}"
+
+
+@contextmanager
+def refused(kind: type[RunFailure], *, within: float = LATE) -> Iterator[pytest.ExceptionInfo[RunFailure]]:
+    started = time.monotonic()
+    with pytest.raises(RunFailure) as caught:
+        yield caught
+    assert type(caught.value) is kind, repr(caught.value)
+    assert KEY not in str(caught.value)
+    assert time.monotonic() - started < within
+
+
+# -- the stand-in ------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_streams_its_text_and_returns_it_with_usage_and_price(ask: Asked, sink: Sink) -> None:
+    turn = ask("[say=Good morning to you]", sink)
+    assert turn.text == "".join(sink.pieces) == "Good morning to you"
+    assert len(sink.pieces) > 1
+    assert turn.finish_reason == "stop"
+    assert turn.usage.prompt_tokens > 0
+    assert turn.usage.total_tokens == turn.usage.prompt_tokens + turn.usage.completion_tokens
+    price = (2 * turn.usage.prompt_tokens + 8 * turn.usage.completion_tokens) / Decimal(1_000_000)
+    assert turn.usage.cost_usd == price
+    assert sink.restarts == []
+
+
+def test_a_model_without_a_price_costs_nobody_knows_what(ask: Asked, sink: Sink) -> None:
+    assert ask("hello", sink, model="unknown").usage.cost_usd is None
+
+
+def test_the_request_says_what_the_agent_wants_and_who_it_is(
+    ask: Asked, sink: Sink, standin: Standin, agent: str
+) -> None:
+    ask(f"hello {agent}", sink, agent=agent, temperature=0.0, max_output_tokens=17)
+    (request,) = [one for one in standin.requests(50) if agent in str(one["messages"])]
+    assert request["messages"] == [{"role": "user", "content": f"hello {agent}"}]
+    assert (request["model"], request["temperature"], request["max_completion_tokens"]) == ("priced", 0.0, 17)
+    assert request["stream"] is True
+    assert standin.witness(agent)["total"] == 1
+    ask(f"again {agent}", sink, agent=agent)
+    (request,) = [one for one in standin.requests(50) if f"again {agent}" in str(one["messages"])]
+    assert not {"temperature", "max_completion_tokens"} & set(request)
+
+
+def test_a_429_is_retried_after_the_time_it_asks_for(ask: Asked, sink: Sink, standin: Standin, agent: str) -> None:
+    started = time.monotonic()
+    turn = ask(f"[fail=429x1] [retry_after=0.7] [say=at last] {agent}", sink, agent=agent)
+    assert 0.7 <= time.monotonic() - started < 0.7 + 2 * SOON
+    assert turn.text == "at last"
+    assert sink.restarts == [2]
+    assert standin.witness(agent)["total"] == 2
+
+
+def test_a_retry_after_beyond_the_longest_wait_is_told_at_once(
+    ask: Asked, sink: Sink, standin: Standin, agent: str
+) -> None:
+    with refused(ModelUnavailable, within=2 * SOON) as caught:
+        ask(f"[fail=429] [retry_after=3600] {agent}", sink, agent=agent)
+    assert caught.value.retry_after == 3600
+    assert caught.value.retryable
+    assert standin.witness(agent)["total"] == 1
+
+
+def test_two_503_are_retried(ask: Asked, sink: Sink, standin: Standin, agent: str) -> None:
+    assert ask(f"[fail=503x2] [say=at last] {agent}", sink, agent=agent).text == "at last"
+    assert sink.restarts == [2, 3]
+    assert standin.witness(agent)["total"] == 3
+
+
+def test_the_attempts_are_bounded(ask_impatiently: Asked, sink: Sink, standin: Standin, agent: str) -> None:
+    with refused(ModelUnavailable) as caught:
+        ask_impatiently(f"[fail=500] {agent}", sink, agent=agent)
+    assert "500" in caught.value.detail
+    assert standin.witness(agent)["total"] == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_refusal_is_not_retried(ask: Asked, sink: Sink, standin: Standin, agent: str, status: int) -> None:
+    with refused(ModelFailure, within=2 * SOON) as caught:
+        ask(f"[fail={status}] {agent}", sink, agent=agent)
+    assert str(status) in caught.value.detail
+    assert not caught.value.retryable
+    assert standin.witness(agent)["total"] == 1
+    assert sink.restarts == []
+
+
+def test_a_break_in_the_middle_starts_the_text_over(ask: Asked, sink: Sink, agent: str) -> None:
+    turn = ask(f"[break=3x1] [tokens=8] {agent}", sink, agent=agent)
+    assert sink.restarts == [2]
+    assert sink.dropped[0]
+    assert turn.text == "".join(sink.pieces)
+    assert turn.usage.completion_tokens == 8
+
+
+def test_a_silent_model_is_given_up_after_the_idle_timeout(
+    ask_impatiently: Asked, sink: Sink, standin: Standin, agent: str
+) -> None:
+    with refused(ModelUnavailable, within=5 * SOON) as caught:
+        ask_impatiently(f"[silent=20] {agent}", sink, agent=agent)
+    assert "silent" in caught.value.detail
+    assert standin.witness(agent)["total"] == 2
+
+
+def test_a_model_that_speaks_slowly_is_not_silent(ask_impatiently: Asked, sink: Sink) -> None:
+    assert len(ask_impatiently("[tokens=6] [gap=0.25]", sink).text.split()) == 6
+    assert sink.restarts == []
+
+
+@pytest.mark.parametrize("when", ["[silent=20]", "[fail=503] [retry_after=0.9]", "[tokens=200] [gap=0.2]"])
+def test_a_stop_is_heard_within_a_second(ask: Asked, sink: Sink, standin: Standin, agent: str, when: str) -> None:
+    stop = StopSignal()
+    told: list[float] = []
+
+    def tell() -> None:
+        deadline = time.monotonic() + 10
+        while not standin.witness(agent)["total"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        told.append(time.monotonic())
+        stop.stop(Cancelled())
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    with pytest.raises(Interrupted) as caught:
+        ask(f"{when} {agent}", sink, agent=agent, stop=stop)
+    assert time.monotonic() - told[0] < SOON
+    assert isinstance(caught.value.failure, Cancelled)
+    teller.join()
+    for _ in range(50):
+        if standin.witness(agent)["current"] == 0:
+            break
+        time.sleep(0.02)
+    assert standin.witness(agent)["current"] == 0, "the call went on"
+
+
+def test_the_deadline_ends_a_silent_call(ask: Asked, sink: Sink) -> None:
+    started = time.monotonic()
+    with pytest.raises(Interrupted) as caught:
+        ask("[silent=20]", sink, seconds=0.5)
+    assert time.monotonic() - started < 0.5 + SOON
+    assert isinstance(caught.value.failure, DeadlineExceeded)
+
+
+# -- a server of our own -----------------------------------------------------------------------------------------
+
+DONE = "[DONE]"
+
+
+def chunk(content: Any = None, *, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+
+
+def events(*parts: Any) -> bytes:
+    """Server-sent events of these chunks; strings are sent as they are."""
+    return b"".join(f"data: {part if isinstance(part, str) else json.dumps(part)}\n\n".encode() for part in parts)
+
+
+USAGE = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7}}
+GOOD = events(chunk("Good "), chunk("morning"), chunk(finish="stop"), USAGE, DONE)
+
+
+class Server:
+    """Answers each request with the next of its answers; the last one again and again."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.answers: list[tuple[str, bytes]] = [("text/event-stream", GOOD)]
+        self.status = "200 OK"
+        self.connections: list[socket.socket] = []
+        self.requests: list[bytes] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections.append(connection)
+            self._threads.append(threading.Thread(target=self._serve, args=[connection], daemon=True))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as reader:
+            while request := reader.readline():
+                length = 0
+                while (line := reader.readline()) not in {b"\r\n", b""}:
+                    request += line
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                self.requests.append(request + reader.read(length))
+                kind, body = self.answers[min(len(self.requests), len(self.answers)) - 1]
+                head = f"HTTP/1.1 {self.status}\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+                connection.sendall(head.encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self.connections:
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def ask_own(settings: Settings, server: Server) -> Iterator[Asked]:
+    with asker(settings, server.url, model_max_attempts=2, model_idle_timeout=2.0) as ask:
+        yield ask
+
+
+def test_five_calls_in_a_row_take_one_connection(ask_own: Asked, server: Server) -> None:
+    for _ in range(5):
+        assert ask_own("hello", Sink()).text == "Good morning"
+    assert len(server.requests) == 5
+    assert len(server.connections) == 1
+
+
+def test_the_key_goes_to_the_server_and_the_usage_comes_back(ask_own: Asked, server: Server, sink: Sink) -> None:
+    turn = ask_own("hello", sink)
+    assert f"Bearer {KEY}".encode() in server.requests[0]
+    assert (turn.usage.prompt_tokens, turn.usage.completion_tokens, turn.usage.total_tokens) == (5, 7, 12)
+
+
+FINE: dict[str, bytes] = {
+    "without the last mark": events(chunk("Good morning"), chunk(finish="stop")),
+    "with comments and other fields": b": ping\n\nevent: x\nid: 1\n"
+    + events(chunk("Good morning"), chunk(finish="stop")),
+    "with returns at line ends": events(chunk("Good morning"), chunk(finish="stop"), DONE).replace(b"\n", b"\r\n"),
+    "without blanks": events(chunk("Good morning"), chunk(finish="stop")).replace(b"data: ", b"data:"),
+    "with empty choices and null": events(
+        {"choices": []},
+        {"choices": None, "usage": None},
+        chunk(None),
+        chunk(""),
+        chunk("Good morning"),
+        chunk(finish="stop"),
+    ),
+    "with the end beside the text": events(chunk("Good morning", finish="length"), DONE),
+    "with fields that nobody knows": events(chunk("Good morning", more={"x": [1]}), chunk(finish="stop", error=None)),
+}
+
+
+@pytest.mark.parametrize("body", FINE.values(), ids=FINE.keys())
+def test_what_servers_do_differently_is_understood(ask_own: Asked, server: Server, sink: Sink, body: bytes) -> None:
+    server.answers = [("text/event-stream", body)]
+    assert ask_own("hello", sink).text == "Good morning"
+    assert sink.restarts == []
+
+
+WRONG: dict[str, bytes] = {
+    "no JSON": events("{not json"),
+    "half a chunk": events(chunk("Good"), '{"choices": [{"del'),
+    "a list": events("[1, 2]"),
+    "a number": events("17"),
+    "null": events("null"),
+    "choices that are a number": events({"choices": 5}),
+    "choices that are numbers": events({"choices": [5]}),
+    "choices that are an object": events({"choices": {"a": 1}}),
+    "a delta that is a text": events({"choices": [{"delta": "x"}]}),
+    "content that is a number": events(chunk(17), chunk(finish="stop")),
+    "content that is a list": events(chunk([{"type": "text"}]), chunk(finish="stop")),
+    "usage that is a text": events(chunk("a", finish="stop"), {"choices": [], "usage": "much"}),
+    "a JSON depth bomb": events("[" * 100_000),
+    "not UTF-8": b"data: \xff\xfe\n\n",
+}
+
+
+@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG.keys())
+def test_what_is_not_the_protocol_is_a_failure_of_the_model(
+    ask_own: Asked, server: Server, sink: Sink, body: bytes
+) -> None:
+    server.answers = [("text/event-stream", body)]
+    with refused(ModelFailure, within=5 * SOON):
+        ask_own("hello", sink)
+    assert len(server.requests) == 1
+
+
+CUT: dict[str, tuple[str, bytes]] = {
+    "nothing": ("text/event-stream", b""),
+    "a page": ("text/html", b"<html>Welcome</html>"),
+    "an answer that is not streamed": ("application/json", b'{"choices": [{"message": {"content": "hi"}}]}'),
+    "no end": ("text/event-stream", events(chunk("Good"), chunk(" mor"))),
+    "the mark without an end": ("text/event-stream", events(chunk("Good"), DONE)),
+    "an error object": ("text/event-stream", events(chunk("Good"), {"error": {"message": "overloaded", "code": 529}})),
+    "an error text": ("text/event-stream", events(chunk("Good"), {"error": "overloaded"})),
+}
+
+
+@pytest.mark.parametrize("answer", CUT.values(), ids=CUT.keys())
+def test_an_answer_without_an_end_is_asked_for_again(
+    ask_own: Asked, server: Server, sink: Sink, answer: tuple[str, bytes]
+) -> None:
+    server.answers = [answer, ("text/event-stream", GOOD)]
+    assert ask_own("hello", sink).text == "".join(sink.pieces) == "Good morning"
+    assert sink.restarts == [2]
+
+
+@pytest.mark.parametrize("answer", CUT.values(), ids=CUT.keys())
+def test_an_answer_that_never_has_an_end_is_told_as_passing(
+    ask_own: Asked, server: Server, sink: Sink, answer: tuple[str, bytes]
+) -> None:
+    server.answers = [answer]
+    with refused(ModelUnavailable) as caught:
+        ask_own("hello", sink)
+    assert caught.value.retryable
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("count", ['"many"', "1e999", "-1", "2.5", "[]", "9" * 400])
+def test_a_count_of_tokens_that_is_none_does_not_cost_the_answer(
+    ask_own: Asked, server: Server, sink: Sink, count: str
+) -> None:
+    usage = f'{{"choices": [], "usage": {{"prompt_tokens": {count}, "completion_tokens": 7}}}}'
+    server.answers = [("text/event-stream", events(chunk("Good morning", finish="stop"), usage, DONE))]
+    turn = ask_own("hello", sink)
+    assert (turn.text, turn.usage.prompt_tokens, turn.usage.completion_tokens) == ("Good morning", 0, 7)
+
+
+def test_a_quota_that_is_used_up_is_not_waited_for(ask_own: Asked, server: Server, sink: Sink) -> None:
+    server.status = "429 Too Many Requests"
+    server.answers = [("application/json", b'{"error": {"code": "insufficient_quota", "message": "pay"}}')]
+    with refused(ModelFailure, within=SOON):
+        ask_own("hello", sink)
+    assert len(server.requests) == 1
+
+
+def test_a_refusal_that_repeats_the_key_does_not_show_it(ask_own: Asked, server: Server, sink: Sink) -> None:
+    server.status = "401 Unauthorized"
+    body = {"error": {"code": "invalid_api_key", "message": f"Incorrect API key provided: {KEY}"}}
+    server.answers = [("application/json", json.dumps(body).encode())]
+    with refused(ModelFailure) as caught:
+        ask_own("hello", sink)
+    assert "OPENAI_API_KEY" in caught.value.detail
+
+
+STORABLE: dict[str, tuple[Iterable[str], str]] = {
+    "NUL": (["a\x00b"], "a\ufffdb"),
+    "a lone surrogate": (["a\ud800b"], "a?b"),
+    "a pair in two pieces": (["\ud83d", "\ude00"], "??"),
+    "a pair in one": (["\ud83d\ude00"], "\U0001f600"),
+    "other planes": (["\U0001f600\u2028\x0b\u0085"], "\U0001f600\u2028\x0b\u0085"),
+}
+
+
+@pytest.mark.parametrize(("pieces", "text"), STORABLE.values(), ids=STORABLE.keys())
+def test_text_that_cannot_be_stored_is_replaced(
+    ask_own: Asked, server: Server, sink: Sink, pieces: Iterable[str], text: str
+) -> None:
+    server.answers = [("text/event-stream", events(*map(chunk, pieces), chunk(finish="stop"), DONE))]
+    turn = ask_own("hello", sink)
+    assert turn.text == "".join(sink.pieces) == text
+    turn.text.encode()
+
+
+def test_text_with_odd_line_ends_in_plain_utf8_stays_whole(ask_own: Asked, server: Server, sink: Sink) -> None:
+    """JSON may hold U+2028 and U+0085 unescaped, and no line ends there."""
+    text = "one\u2028two\u2029three\u0085four"
+    raw = json.dumps(chunk(text), ensure_ascii=False)
+    server.answers = [("text/event-stream", events(raw, chunk(finish="stop"), DONE))]
+    assert ask_own("hello", sink).text == text
+
+
+def test_a_server_that_is_not_there_is_told_as_passing(settings: Settings, sink: Sink) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with (
+        asker(settings, f"http://127.0.0.1:{port}/v1", model_max_attempts=2) as ask,
+        refused(ModelUnavailable, within=5 * SOON) as caught,
+    ):
+        ask("hello", sink)
+    assert caught.value.retryable
+    assert sink.restarts == [2]
