@@ -80,9 +80,11 @@ def build_web(settings: Settings | None = None) -> Web:
     client = redis_client(settings)
     agents = AgentStore(database, _cache(settings))
     chats = ChatStore(database)
+    sender = web_sender(settings)
     services = SpaceServices(
         intake=Intake(database, queue_limit=settings.agent_queue_limit),
-        bus=AgentBus(web_sender(settings)),
+        bus=AgentBus(sender),
+        broker=BrokerQueues(sender),
         publisher=_publisher(settings, client),
         broadcaster=Broadcaster(client),
         agents=agents,

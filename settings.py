@@ -71,8 +71,8 @@ class Settings(BaseSettings):
 
     # Stores -------------------------------------------------------------------------------------------------
     database_url: DatabaseUrl
-    database_pool_size: int = Field(10, ge=1)
-    database_pool_overflow: int = Field(20, ge=0)
+    database_pool_size: int = Field(30, ge=1, description="connections kept; opened when they are first needed")
+    database_pool_overflow: int = Field(0, ge=0, description="more that are closed after use, which costs time")
     database_pool_timeout: float = Field(5.0, gt=0, description="seconds until 503 `overloaded`")
     database_statement_timeout: float = Field(30.0, gt=0, description="seconds")
     redis_url: str = Field(description="event buffers and pub/sub; a `noeviction` instance")

@@ -42,7 +42,7 @@ def replace_project(json: ProjectRequest) -> ProjectResponse:
 @projects.on("DELETE", "/projects/<uuid:project_id>/", answers=None, status=204)
 def delete_project() -> Response:
     """Delete a project with its agents, sessions and work. The default project stays."""
-    sessions = web().projects.delete(key())
-    web().manager.get_or_create(key()).forget(sessions)
+    deleted = web().projects.delete(key())
+    web().manager.get_or_create(key()).forget(deleted.sessions, deleted.agent_names)
     web().manager.remove(key())
     return no_content()

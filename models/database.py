@@ -20,6 +20,8 @@ def build_engine(settings: Settings, *, application_name: str) -> Engine:
         pool_timeout=settings.database_pool_timeout,
         # A transaction reads committed rows: each compare-and-set re-reads the row that it waited for.
         isolation_level="READ COMMITTED",
+        # What people and models wrote does not belong into the log of an error.
+        hide_parameters=True,
         connect_args={
             "application_name": application_name,
             "connect_timeout": 5,

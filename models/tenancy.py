@@ -11,7 +11,7 @@ from typing import Any, Never
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, Table, TableSample, TextClause, event, inspect
+from sqlalchemy import CTE, ColumnClause, Engine, FromClause, SelectBase, Table, TableSample, TextClause, event, inspect
 from sqlalchemy.dialects.postgresql.dml import OnConflictDoNothing
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmaker, with_loader_criteria
 from sqlalchemy.orm.context import FromStatement
@@ -81,10 +81,25 @@ def _refuse_unreachable(state: ORMExecuteState) -> None:
         raise TenantViolation("Core and text statements are refused in a tenant's session")
     if state.is_update and (state.is_executemany or "user_id" in _written(statement)):
         raise TenantViolation("changes by primary key, and changes of user_id, are refused in a tenant's session")
+    if state.is_update or state.is_delete:
+        others = {column.table for column in own_columns(statement) if isinstance(column.table, FromClause)}
+        if len(others | {statement.table}) > 1:
+            raise TenantViolation("changes that read a second table are refused in a tenant's session")
     for part in visitors.iterate(statement):
         is_text = isinstance(part, TextClause | TableSample) or getattr(part, "is_literal", False)
         if is_text and getattr(part, "name", "") != "*":  # EXISTS (SELECT * ...) and count(*) name nothing
             raise TenantViolation(f"text and samples are refused in a tenant's session: {part}")
+
+
+def own_columns(part: Any) -> Iterator[Any]:
+    """Yield the columns that an UPDATE or DELETE names itself, not those in the statements within it."""
+    waiting = [part]
+    while waiting:
+        for child in waiting.pop().get_children():
+            if isinstance(child, ColumnClause):
+                yield child
+            elif not isinstance(child, SelectBase | CTE | Table):
+                waiting.append(child)
 
 
 def _written(statement: Any) -> set[str]:

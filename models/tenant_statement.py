@@ -31,7 +31,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Cast, Colum
 from sqlalchemy.sql.expression import Alias, Executable, TextualSelect
 
 from models.base import Base, TenantOwned
-from models.tenancy import TenantMissing, TenantViolation, tenant_of
+from models.tenancy import TenantMissing, TenantViolation, own_columns, tenant_of
 
 TENANT = "tenant"
 
@@ -127,23 +127,12 @@ def _check_change(part: Any) -> frozenset[FromClause]:
     _refuse_affixes(part)
     if isinstance(part, Update) and "user_id" in {getattr(name, "name", name) for name in part._values or {}}:  # noqa: SLF001
         raise TenantViolation(f"user_id is written in: {part}")
-    named = {column.table for column in _own_columns(part) if column.table is not None}
+    named = {column.table for column in own_columns(part) if column.table is not None}
     for source in named:
         if isinstance(source, CTE):
             _walk(source, frozenset())  # named by its columns alone, it is no child of the statement
     touched = (table for source in {part.table, *named} for table in _tables(source))
     return _demand(part, touched, [part.whereclause])
-
-
-def _own_columns(part: Any) -> Iterator[Any]:
-    """Yield the columns that an UPDATE or DELETE names itself, not those in the statements within it."""
-    waiting = [part]
-    while waiting:
-        for child in waiting.pop().get_children():
-            if isinstance(child, ColumnClause):
-                yield child
-            elif not isinstance(child, Select | CTE | Table):
-                waiting.append(child)
 
 
 def _demand(part: Any, touched: Iterable[FromClause], conditions: Iterable[Any]) -> frozenset[FromClause]:

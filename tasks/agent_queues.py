@@ -199,8 +199,9 @@ class AgentQueues:
         with self._lock:
             worker, self._worker = self._worker, None
             consumers = [agent.consumer for agent in self._by_id.values() if agent.consumer is not None]
-        for consumer in consumers:
-            ignore_errors(worker, consumer.cancel)
+        if worker is not None:
+            for consumer in consumers:
+                ignore_errors(worker, consumer.cancel)
 
     def _wake(self) -> None:
         """Let the loop admit what waits."""

@@ -3,12 +3,13 @@
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from models import ChatSession, Project, User, Workspace, new_id
+from models import ChatSession, Project, User, UserAgent, Workspace, new_id
 from models.tenancy import Database
 from workspace.errors import DefaultProjectKept, NotFound
 from workspace.names import WorkspaceKey
@@ -122,8 +123,8 @@ class ProjectStore:
             session.commit()
         return project
 
-    def delete(self, key: WorkspaceKey) -> list[UUID]:
-        """Delete a project and every row of it; returns the sessions it had.
+    def delete(self, key: WorkspaceKey) -> "DeletedProject":
+        """Delete a project and every row of it; returns what it had.
 
         Raises:
             NotFound: the user has no such project.
@@ -138,6 +139,14 @@ class ProjectStore:
             if project.is_default:
                 raise DefaultProjectKept
             sessions = list(session.scalars(select(ChatSession.id).where(ChatSession.project_id == key.project_id)))
+            names = list(session.scalars(select(UserAgent.name).where(UserAgent.project_id == key.project_id)))
             session.delete(project)
             session.commit()
-        return sessions
+        return DeletedProject(sessions, names)
+
+
+class DeletedProject(NamedTuple):
+    """What a project had that lives outside of its rows."""
+
+    sessions: list[UUID]
+    agent_names: list[str]

@@ -228,7 +228,7 @@ def _patiently(call: Callable[[], Result]) -> Result:
     """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((OperationalError, InterfaceError, PoolTimeout)),
-        wait=tenacity.wait_exponential_jitter(initial=0.1, max=3.0, jitter=0.2),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=3.0, jitter=0.2),
         stop=tenacity.stop_after_delay(PATIENCE),
         reraise=True,
     )

@@ -124,7 +124,7 @@ class ModelClient:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, _PassingError) and error.retry_after is not None:
             return error.retry_after
-        return tenacity.wait_exponential_jitter(initial=0.5, max=self._longest_wait, jitter=0.5)(state)
+        return tenacity.wait_exponential_jitter(multiplier=0.5, max=self._longest_wait, jitter=0.5)(state)
 
     def _worth_waiting(self, error: BaseException) -> bool:
         return isinstance(error, _PassingError) and (error.retry_after or 0) <= self._longest_wait
@@ -238,7 +238,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _count(value: object) -> int:
     """Return a number of tokens; what is no such number counts as none."""
-    return value if isinstance(value, int) and 0 <= value < MOST_TOKENS else 0
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else 0
 
 
 def _storable(text: str) -> str:
@@ -255,12 +255,12 @@ def _explain_status(error: openai.APIStatusError) -> Exception:
         return _PassingError(f"http_{status}", f"The model's server answered {status}.", _retry_after(error.response))
     if status in {401, 403}:
         return ModelFailure(f"The model's provider answered {status}: check OPENAI_API_KEY.")
-    return ModelFailure(f"The model's provider answered {status}: {error.message[:300]}")
+    return ModelFailure(f"The model's provider answered {status}: {_storable(error.message[:300])}")
 
 
 def _explain_body(error: Any) -> Exception:
     detail = str(error.get("message", "unknown") if isinstance(error, dict) else error)[:300]
-    return _PassingError("stream_error", f"The model's server broke off: {detail}")
+    return _PassingError("stream_error", f"The model's server broke off: {_storable(detail)}")
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -9,6 +9,7 @@ from workspace.agent_bus import AgentBus
 from workspace.agent_config import AgentConfig
 from workspace.agent_store import AgentStore, AgentView, Deletion
 from workspace.broadcast import Broadcaster, Change
+from workspace.broker_queues import BrokerQueues
 from workspace.chat_store import ChatStore
 from workspace.errors import AgentDeleted
 from workspace.event_publisher import NO_EVENT, EventPublisher
@@ -35,6 +36,7 @@ class SpaceServices(NamedTuple):
     broadcaster: Broadcaster
     agents: AgentStore
     chats: ChatStore
+    broker: BrokerQueues
 
 
 class UserWorkerSpace:
@@ -118,6 +120,7 @@ class UserWorkerSpace:
         deletion = self._services.agents.delete(self.key, agent_id)
         self._known_hosts.pop(agent_id, None)
         self._services.broadcaster.tell(Change.AGENT_DELETED, self.key, agent_id)
+        self._services.broker.delete(self.key.agent_queue(deletion.agent_name))
         self._tell_cancelled(deletion)
         for task in deletion.released:
             self._services.bus.send_task_to_agent(task.key, task.agent_name, task.id)
@@ -141,8 +144,10 @@ class UserWorkerSpace:
             self._services.broadcaster.tell(Change.TASKS_CANCELLED, self.key, task_ids=tasks)
         self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
 
-    def forget(self, sessions: Iterable[UUID]) -> None:
-        """End what is left of a deleted project: its work on the host, and the streams of its sessions."""
+    def forget(self, sessions: Iterable[UUID], agent_names: Iterable[str]) -> None:
+        """End what is left of a deleted project: its work on the host, its queues, the streams of its sessions."""
         self._services.broadcaster.tell(Change.WORKSPACE_DELETED, self.key)
+        for name in agent_names:
+            self._services.broker.delete(self.key.agent_queue(name))
         for session_id in sessions:
             self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))

@@ -281,7 +281,8 @@ class Server:
             self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as reader:
+        # A client that had enough resets the connection.
+        with suppress(OSError), connection, connection.makefile("rb") as reader:
             while request := reader.readline():
                 length = 0
                 while (line := reader.readline()) not in {b"\r\n", b""}:

@@ -418,7 +418,6 @@ def test_what_could_not_be_told_is_told_later(world: World, sweeper: Sweeper, pa
     assert done(sweeper) == {"announced": 1}
 
 
-@pytest.mark.xfail(reason="C2 in bugs.md", raises=AssertionError, strict=True)
 def test_the_end_of_a_lost_task_is_told_once(world: World, sweeper: Sweeper, parts: Parts) -> None:
     task = world.started()
     world.change_workspace(epoch=2)

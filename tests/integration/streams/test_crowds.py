@@ -10,6 +10,7 @@ from tests.integration.streams.conftest import Talk
 from tests.support.api import ApiClient
 from tests.support.streams import EventStream, pump_all
 from tests.support.waiting import eventually
+from workspace.event_publisher import EventPublisher
 
 pytestmark = pytest.mark.stack
 
@@ -63,6 +64,21 @@ def test_a_slow_reader_is_dropped_with_a_gap_and_holds_nobody_up(talk: Talk, tun
         assert 40 <= len(events) < len(ids)
         (last,) = talk.say("still here")
         assert quick.until("task_progress")[-1].id == last
+
+
+def test_a_reader_that_is_slow_while_it_replays_misses_nothing_silently(talk: Talk, store: redis.Redis) -> None:
+    """While it holds up its own replay, the buffer moves on: what it missed is told as a gap, or came."""
+    capped = Talk(talk.client, talk.session_id, talk.scope, EventPublisher(store, buffer_size=200, buffer_ttl=60))
+    old = [each for _ in range(20) for each in capped.say(*[PIECE] * 10)]
+    with talk.client.events(talk.session_id, cursor="0", receive_buffer=4_096) as stream:
+        assert stream.next().type == "heartbeat"
+        new = [each for _ in range(20) for each in capped.say(*["new"] * 10)]
+        events = [stream.next()]
+        while events[-1].id != new[-1]:
+            events.append(stream.next())
+    told = [event.id for event in events if event.id]
+    assert told == sorted(set(told), key=(old + new).index)
+    assert told == old + new or "stream_gap" in [event.type for event in events]
 
 
 def test_a_reader_that_is_dropped_can_come_back_where_it_was(talk: Talk) -> None:

@@ -41,7 +41,7 @@ KINDS = sorted(set(_all(CodelabError)), key=lambda kind: kind.__name__)
 
 
 @pytest.fixture
-def client() -> Iterator[FlaskClient]:
+def client() -> FlaskClient:
     """A client of an app whose one view raises what it is told to."""
     app = Flask("errors")
     init_errors(app)
@@ -50,7 +50,7 @@ def client() -> Iterator[FlaskClient]:
     def fail() -> str:
         raise app.config["ERROR"]
 
-    yield app.test_client()
+    return app.test_client()
 
 
 def answered(client: FlaskClient, error: BaseException) -> Any:

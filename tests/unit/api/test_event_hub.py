@@ -2,8 +2,10 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,10 +47,13 @@ class FakeRedis:
         self._refuse()
         return self.buffers.get(name, [])[::-1][:count]
 
-    def xrange(self, name: str, min: str) -> list[Entry]:  # noqa: A002  # the client's name for it
+    def xrange(self, name: str, min: str, count: int | None = None) -> list[Entry]:  # noqa: A002  # the client's name
         self._refuse()
-        start = (0, 0) if min == "-" else parse_id(min)
-        return [entry for entry in self.buffers.get(name, []) if parse_id(entry[0].decode()) >= start]
+        start = (0, 0) if min == "-" else parse_id(min.removeprefix("("))
+        entries = [entry for entry in self.buffers.get(name, []) if parse_id(entry[0].decode()) >= start]
+        if min.startswith("("):
+            entries = [entry for entry in entries if parse_id(entry[0].decode()) != start]
+        return entries[:count]
 
     # what the test does
 
@@ -113,9 +118,17 @@ def server() -> FakeRedis:
 
 
 @pytest.fixture
-def make_hub(server: FakeRedis) -> Iterator[Callable[..., EventHub]]:
+def make_hub(server: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EventHub]]:
     """A maker of hubs whose listeners end with the test."""
     made: list[EventHub] = []
+    listen = EventHub._listen
+
+    def listen_until_told(hub: EventHub) -> None:
+        with suppress(SystemExit):
+            listen(hub)
+
+    monkeypatch.setattr(EventHub, "_listen", listen_until_told)
+    monkeypatch.setattr(event_hub, "time", SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(0.01)))
 
     def make(queue_size: int = 10, streams_per_user: int = 3) -> EventHub:
         hub = EventHub(server, server, queue_size=queue_size, streams_per_user=streams_per_user)  # type: ignore[arg-type]
@@ -206,7 +219,7 @@ def test_the_end_of_a_session_is_told_to_its_readers_only(make_hub: Any, server:
 def test_a_full_reader_is_marked_and_takes_no_more_and_others_do(make_hub: Any, server: FakeRedis) -> None:
     hub = make_hub(queue_size=3)
     with hub.reader("a", "user") as slow, hub.reader("a", "user") as quick:
-        sent = []
+        sent: list[str] = []
         for _ in range(5):
             sent.append(server.publish("a"))
             assert ids(taken(quick, 1)) == sent[-1:]
@@ -290,16 +303,17 @@ def test_a_buffer_that_cannot_be_read_is_said_to_be_out_of_reach(make_hub: Any, 
     with pytest.raises(Unavailable):
         hub.newest("a")
     with pytest.raises(Unavailable):
-        hub.replay("a", "0")
+        hub.replay("a", "1-0")
+    with pytest.raises(Unavailable):
+        list(hub.replay("a", "0") or ())
 
 
 # A lost connection --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def outage(server: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+def outage(server: FakeRedis) -> Callable[..., list[str]]:
     """Lose the connection, publish, and bring it back; returns the ids published meanwhile."""
-    monkeypatch.setattr(event_hub.time, "sleep", lambda _: threading.Event().wait(0.01))
 
     def happen(name: str, count: int, *, keep: int = 1_000) -> list[str]:
         connections = len(server.connections)
@@ -309,7 +323,7 @@ def outage(server: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         eventually(lambda: len(server.connections) > connections and name in server.subscribed, "the hub is back")
         return missed
 
-    yield happen
+    return happen
 
 
 @pytest.mark.parametrize("seen", [0, 1])
@@ -357,10 +371,7 @@ def test_every_channel_is_subscribed_again(make_hub: Any, server: FakeRedis, out
             assert ids(taken(readers[name], 1))[-1] == sent
 
 
-def test_an_error_that_nobody_foresaw_does_not_end_the_listener(
-    make_hub: Any, server: FakeRedis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(event_hub.time, "sleep", lambda _: None)
+def test_an_error_that_nobody_foresaw_does_not_end_the_listener(make_hub: Any, server: FakeRedis) -> None:
     hub = make_hub()
     with hub.reader("a", "user") as reader:
         server.connections[-1].put({"type": "message", "channel": b"a", "data": b"no id at all"})
@@ -379,20 +390,26 @@ def _as_id(order: tuple[int, int]) -> str:
     return f"{order[0]}-{order[1]}"
 
 
-@given(buffer=buffers, cursor=orders)
+@given(buffer=buffers, cursor=orders, page=st.integers(1, 13))
 def test_a_replay_is_what_comes_after_the_cursor_or_nothing_at_all(
-    buffer: list[tuple[int, int]], cursor: tuple[int, int]
+    buffer: list[tuple[int, int]], cursor: tuple[int, int], page: int
 ) -> None:
     server = FakeRedis()
     server.buffers["a"] = [(_as_id(order).encode(), {b"e": BODY}) for order in buffer]
     hub = EventHub(server, server, queue_size=1, streams_per_user=1)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_hub, "PAGE", page)
+        _check_replay(hub, buffer, cursor)
+
+
+def _check_replay(hub: EventHub, buffer: list[tuple[int, int]], cursor: tuple[int, int]) -> None:
     replayed = hub.replay("a", _as_id(cursor))
     if cursor in buffer:
         assert replayed is not None
-        assert [event.order for event in replayed] == [order for order in buffer if order > cursor]
+        assert [event.order for page in replayed for event in page] == [order for order in buffer if order > cursor]
     else:
         assert replayed is None
-    assert [event.order for event in hub.replay("a", "0") or []] == buffer
+    assert [event.order for page in hub.replay("a", "0") or () for event in page] == buffer
     assert hub.newest("a") == (_as_id(buffer[-1]) if buffer else "0")
 
 

@@ -67,7 +67,6 @@ SOUND: dict[str, Executable] = {
     "comma join": select(tasks.c.id).where(MINE, MY_RUNS, OF_RUN),
     "self join": select(tasks.c.id).where(MINE, OTHERS_MINE, tasks.c.run_id == other.c.run_id),
     "scalar subquery": select(tasks.c.id, my_runs.limit(1).scalar_subquery()).where(MINE),
-    "subquery in from": select(my_runs.subquery().c.id),
     "in": select(tasks.c.id).where(MINE, tasks.c.run_id.in_(my_runs)),
     "correlated exists": select(tasks.c.id).where(MINE, exists().where(MY_RUNS, OF_RUN)),
     "correlated not exists": select(tasks.c.id).where(MINE, ~exists().where(OTHERS_MINE, other.c.id < tasks.c.id)),
@@ -161,6 +160,9 @@ UNSOUND: dict[str, Executable] = {
     .where(MINE)
     .add_cte(insert(runs).values(user_id=bindparam("user")).returning(runs.c.id).cte("made")),
     "cte on the table of the statement": select(tasks.c.id, select(tasks.c.id).cte("again").c.id).where(MINE),
+    "cte on that table and another": select(
+        tasks.c.id, select(tasks.c.id).where(MY_RUNS, OF_RUN).cte("both").c.id
+    ).where(MINE),
     "one side of a union": union(select(tasks.c.id).where(MINE), select(tasks.c.id)),
     "one side of a union in from": select(union_all(loose_runs, my_runs).subquery().c.id),
     "update, subquery in where": update(tasks).where(MINE, tasks.c.run_id.in_(loose_runs)).values(status="held"),
@@ -244,6 +246,42 @@ HIDDEN: dict[str, Executable] = {
 }
 
 
+NOT_KNOWN: dict[str, Executable] = {
+    "subquery in from": select(my_runs.subquery().c.id),
+    "join with a table of nobody": select(tasks.c.id)
+    .select_from(tasks.join(users, users.c.id == tasks.c.user_id))
+    .where(MINE),
+    "outer join": select(tasks.c.id).select_from(tasks.outerjoin(runs, and_(OF_RUN, MY_RUNS))).where(MINE),
+    "a table of nobody": select(users.c.id).where(users.c.id == tenant()),
+    "text in a column": select(text("1"), tasks.c.id).where(MINE),
+    "prefix": select(tasks.c.id).where(MINE).prefix_with("/* a comment */"),
+}
+"""Sound, but the check does not vouch for what it does not know."""
+
+
+MY_MESSAGES = messages.c.user_id == tenant()
+
+TWO_LEVELS: dict[str, Executable] = {
+    "exists in exists": select(tasks.c.id).where(
+        MINE,
+        exists().where(
+            MY_RUNS,
+            exists().where(MY_MESSAGES, messages.c.run_id == tasks.c.run_id, messages.c.run_id == runs.c.id),
+        ),
+    ),
+    "in in in": select(tasks.c.id).where(
+        MINE,
+        tasks.c.run_id.in_(
+            select(runs.c.id).where(
+                MY_RUNS,
+                runs.c.id.in_(select(messages.c.run_id).where(MY_MESSAGES, messages.c.run_id == tasks.c.run_id)),
+            )
+        ),
+    ),
+}
+"""A subquery is correlated to the statement directly around it, and to none further out."""
+
+
 def cases(statements: dict[str, Executable]) -> Any:
     return pytest.mark.parametrize("statement", statements.values(), ids=statements.keys())
 
@@ -265,6 +303,19 @@ def test_a_hidden_reach_past_the_tenant_is_refused(statement: Executable) -> Non
         TenantStatement(statement)
 
 
+@pytest.mark.xfail(reason="C6 in bugs.md: accepted", raises=pytest.fail.Exception, strict=True)
+@cases(TWO_LEVELS)
+def test_a_table_of_a_statement_further_out_is_not_inherited(statement: Executable) -> None:
+    with pytest.raises(TenantViolation):
+        TenantStatement(statement)
+
+
+@cases(NOT_KNOWN)
+def test_a_form_that_the_check_does_not_know_is_refused(statement: Executable) -> None:
+    with pytest.raises(TenantViolation):
+        TenantStatement(statement)
+
+
 TENANT_TABLES = [
     pytest.param(mapper.local_table, id=str(mapper.local_table))
     for mapper in sorted(Base.registry.mappers, key=str)
@@ -278,11 +329,15 @@ def test_each_table_of_tenants_needs_the_criterion(owned: Any) -> None:
     around = runs.alias("around")
     a_column = next(column for column in owned.c if column.name != "user_id")
     change = {a_column: bindparam("changed")}
+    keys = {column.name: bindparam(f"new_{column.name}") for column in owned.primary_key}
     for loose, confined in (
         (select(a_column), select(a_column).where(mine)),
         (update(owned).values(change), update(owned).where(mine).values(change)),
         (delete(owned), delete(owned).where(mine)),
-        (insert(owned).values(user_id=bindparam("user")), insert(owned).values(user_id=tenant())),
+        (
+            insert(owned).values(keys | {"user_id": bindparam("user")}),
+            insert(owned).values(keys | {"user_id": tenant()}),
+        ),
         (
             select(around.c.id).where(around.c.user_id == tenant(), exists().select_from(owned)),
             select(around.c.id).where(around.c.user_id == tenant(), exists().select_from(owned).where(mine)),
@@ -346,6 +401,18 @@ def test_the_statement_itself_does_not_choose_the_tenant(engine: Engine) -> None
     )
     with Database(engine).tenant_session(ONE) as session:
         assert chosen.execute(session, {}).scalars().all() == [ONE]
+
+
+@pytest.mark.parametrize("name", ["user_id", "epoch", "anything"])
+def test_a_parameter_that_the_statement_does_not_have_is_refused(engine: Engine, name: str) -> None:
+    """Core would take one with a column's name for a value to write."""
+    with Database(engine).tenant_session(ONE) as session, pytest.raises(TenantViolation):
+        BUMP.execute(session, {"wanted": 8, name: TWO})
+
+
+def test_a_statement_that_calls_a_parameter_like_a_column_is_refused() -> None:
+    with pytest.raises(TenantViolation):
+        TenantStatement(update(tasks).where(MINE, tasks.c.id == bindparam("id")).values(status="held"))
 
 
 @pytest.mark.parametrize("door", ["system", "directory", "nobody's"])

@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues, AttachedAgent, Refusal, Slot
 from workspace.agent_config import MAX_CONCURRENCY
 from workspace.errors import AgentDeleted, Cancelled, WorkerShutdown
@@ -53,15 +54,16 @@ class Consumer:
 
     def consume(self) -> None:
         assert self.on_message is not None
-        assert self.channel.prefetch > 0, "a prefetch count of 0 is no limit at all"
+        self.channel.connection.demand(self.channel.prefetch > 0, "a prefetch count of 0 is no limit at all")
         self.consuming = True
         self.channel.connection.consumers.append(self)
 
     def qos(self, prefetch_count: int) -> None:
         self.channel.connection.check()
-        assert prefetch_count > 0, "a prefetch count of 0 is no limit at all"
-        assert self.channel.connection.transport.driver_type == "redis", "AMQP does not take it for a running consumer"
-        assert self.channel.is_open
+        connection = self.channel.connection
+        connection.demand(prefetch_count > 0, "a prefetch count of 0 is no limit at all")
+        connection.demand(connection.transport.driver_type == "redis", "AMQP takes it for new consumers only")
+        connection.demand(self.channel.is_open, "the channel is closed")
         self.channel.prefetch = prefetch_count
         self.qos_changes += 1
 
@@ -79,6 +81,12 @@ class Connection:
         self.transport = type("Transport", (), {"driver_type": driver})
         self.consumers: list[Consumer] = []
         self.is_alive = True
+        self.mistakes: list[str] = []
+        """Kept for the test: what is raised here may be caught."""
+
+    def demand(self, is_right: bool, what: str) -> None:
+        if not is_right:
+            self.mistakes.append(what)
 
     def check(self) -> None:
         if not self.is_alive:
@@ -114,6 +122,7 @@ class Worker:
             call(*arguments)
 
     def consumers(self) -> list[Consumer]:
+        assert self.connection.mistakes == []
         return [one for one in self.connection.consumers if one.consuming and one.channel.is_open]
 
     @property
@@ -129,7 +138,7 @@ class Node:
 
     def __init__(self, driver: str = "redis") -> None:
         self.driver = driver
-        self.queues = AgentQueues()
+        self.queues = AgentQueues(Admission(slots=1_000, cap=1_000))
         self.worker = Worker(driver)
         self.queues.connected(self.worker)
 
@@ -143,7 +152,7 @@ class Node:
         return agent
 
     def enter(self, task_id: UUID | None = None) -> Slot:
-        slot = self.queues.enter(self.agent, task_id or uuid4())
+        slot = self.queues.enter(self.agent, task_id or uuid4(), "a message")
         assert isinstance(slot, Slot)
         return slot
 
@@ -238,6 +247,19 @@ def test_a_raised_limit_counts_at_once(node: Node) -> None:
     assert node.agent.limit == 4
 
 
+def test_a_limit_below_what_still_runs_from_before_opens_nothing(node: Node) -> None:
+    node.limit(3)
+    slots = [node.enter() for _ in range(3)]
+    node.reconnect()
+    node.limit(1)
+    assert node.worker.prefetch is None
+    node.leave(slots[0])
+    node.leave(slots[1])
+    assert node.worker.prefetch is None
+    node.leave(slots[2])
+    assert node.worker.prefetch == 1
+
+
 @pytest.mark.parametrize("running", [0, 1, 2, 3, 4])
 def test_a_lowered_limit_counts_at_once(node: Node, running: int) -> None:
     node.limit(4)
@@ -264,18 +286,18 @@ def test_the_same_limit_again_changes_nothing(node: Node) -> None:
 def test_a_slot_is_refused_when_all_are_taken(node: Node) -> None:
     node.limit(2)
     slots = [node.enter() for _ in range(2)]
-    assert node.queues.enter(node.agent, uuid4()) is Refusal.FULL
+    assert node.queues.enter(node.agent, uuid4(), "a message") is Refusal.FULL
     node.leave(slots[0])
-    assert isinstance(node.queues.enter(node.agent, uuid4()), Slot)
+    assert isinstance(node.queues.enter(node.agent, uuid4(), "a message"), Slot)
 
 
 def test_a_second_message_of_a_running_task_is_a_duplicate_even_when_all_slots_are_taken(node: Node) -> None:
     node.limit(1)
     task_id = uuid4()
     slot = node.enter(task_id)
-    assert node.queues.enter(node.agent, task_id) is Refusal.DUPLICATE
+    assert node.queues.enter(node.agent, task_id, "a message") is Refusal.DUPLICATE
     node.leave(slot)
-    assert isinstance(node.queues.enter(node.agent, task_id), Slot)
+    assert isinstance(node.queues.enter(node.agent, task_id, "a message"), Slot)
 
 
 def test_a_lowered_limit_refuses_until_enough_has_ended(node: Node) -> None:
@@ -283,7 +305,7 @@ def test_a_lowered_limit_refuses_until_enough_has_ended(node: Node) -> None:
     slots = [node.enter() for _ in range(3)]
     node.limit(1)
     for slot in slots:
-        assert node.queues.enter(node.agent, uuid4()) is Refusal.FULL
+        assert node.queues.enter(node.agent, uuid4(), "a message") is Refusal.FULL
         node.leave(slot)
     node.enter()
 
@@ -294,7 +316,7 @@ def test_many_threads_never_take_more_slots_than_there_are(node: Node) -> None:
 
     def enter(_: int) -> Slot | Refusal:
         gate.wait(10)
-        return node.queues.enter(node.agent, uuid4())
+        return node.queues.enter(node.agent, uuid4(), "a message")
 
     with ThreadPoolExecutor(30) as threads:
         results = list(threads.map(enter, range(30)))
@@ -452,7 +474,7 @@ class AnySequence(RuleBasedStateMachine):
         unacknowledged = sum(one is channel for one in self.delivered.values())
         if unacknowledged >= channel.prefetch:
             return None
-        slot = self.node.queues.enter(self.node.agent, uuid4())
+        slot = self.node.queues.enter(self.node.agent, uuid4(), "a message")
         if not isinstance(slot, Slot):
             # Sent back: a limit that was lowered may not have reached the channel yet.
             assert slot is Refusal.FULL

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx2
 import pytest
@@ -42,7 +42,8 @@ class Server:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
+        # A client that was interrupted resets the connection.
+        with suppress(OSError), connection:
             while head := connection.recv(65_536):
                 self.asked.set()
                 if b"/silent" in head:

@@ -4,6 +4,7 @@ The query runs in SQLite's memory: what is tested is which rows are asked for, n
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -104,17 +105,6 @@ def test_a_filter_counts_and_pages_what_it_lets_through(session: Session, count:
     session.rollback()
 
 
-def test_an_order_of_the_querys_own_does_not_matter(session: Session) -> None:
-    ids = fill(session, 5)
-    query = select(Thing).order_by(Thing.is_odd)
-    page = fetch_page(session, query, Thing, PageRequest(limit=2))
-    assert page.total == 5
-    assert page.next_cursor is not None
-    rest = fetch_page(session, query, Thing, PageRequest(cursor=page.next_cursor))
-    assert {each.id for each in page.items + rest.items} == set(ids)
-    session.rollback()
-
-
 def test_a_cursor_whose_item_is_gone_goes_on_behind_it(session: Session) -> None:
     fill(session, 3)
     page = fetch_page(session, select(Thing), Thing, PageRequest(cursor=str(UUID(int=2))))
@@ -143,10 +133,8 @@ def test_a_cursor_is_an_id(some: UUID) -> None:
 
 @given(text=st.text(max_size=40))
 def test_any_text_is_a_cursor_or_refused(text: str) -> None:
-    try:
+    with suppress(InvalidInput):
         assert isinstance(parse_cursor(PageRequest(cursor=text)), UUID)
-    except InvalidInput:
-        pass
 
 
 def test_the_limits_are_these() -> None:
