@@ -83,6 +83,10 @@ class Closed:
         self.reason = reason
 
 
+class BufferMovedOn(Exception):
+    """The buffer lost events while they were being read."""
+
+
 class Gap:
     """Told to a reader instead of an event: some were missed, live ones follow."""
 
@@ -224,16 +228,30 @@ class EventHub:
             Unavailable: Redis is out of reach.
         """
         if cursor == NO_EVENT:
-            return self._pages(channel, "-")
+            return self._pages(channel)
         known = self._range(channel, cursor, 1)
         if not known or known[0].order != parse_id(cursor):
             return None
-        return self._pages(channel, f"({cursor}")
+        return self._pages(channel, cursor)
 
-    def _pages(self, channel: str, start: str) -> Iterator[list[StreamedEvent]]:
-        while page := self._range(channel, start, PAGE):
-            yield page
-            start = f"({page[-1].id}"
+    def _pages(self, channel: str, after: str | None = None) -> Iterator[list[StreamedEvent]]:
+        """Yield page by page.
+
+        Raises:
+            BufferMovedOn: events that were to come next left the buffer before they were read.
+        """
+        page = self._range(channel, "-", PAGE) if after is None else []
+        while page or after is not None:
+            if page:
+                yield page
+                after = page[-1].id
+            # Read from the last one on, it included: if it is gone, so may be others behind it.
+            known = self._range(channel, str(after), PAGE + 1)
+            if not known or known[0].id != after:
+                raise BufferMovedOn
+            page = known[1:]
+            if not page:
+                return
 
     def _range(self, channel: str, start: str, count: int) -> list[StreamedEvent]:
         try:
@@ -307,10 +325,14 @@ class EventHub:
             channel.last = self._newest_or_none(name)
             self._offer(channel, Gap())
             return
-        for page in missed:
-            for event in page:
-                channel.last = event.id
-                self._offer(channel, event)
+        try:
+            for page in missed:
+                for event in page:
+                    channel.last = event.id
+                    self._offer(channel, event)
+        except BufferMovedOn:
+            channel.last = self._newest_or_none(name)
+            self._offer(channel, Gap())
 
     def _newest_or_none(self, name: str) -> str | None:
         try:

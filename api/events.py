@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Final
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from flask import Flask, Response, current_app, g, request, stream_with_context
 from gevent.queue import Empty
 from pydantic import Field
 
-from api.event_hub import Closed, EventHub, EventId, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
+from api.event_hub import BufferMovedOn, Closed, EventHub, EventId, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
 from api.http import Resource, account, key, project_url, web
 from api.limits import STREAMS, limited
 from api.schemas.common import RequestModel
@@ -149,6 +150,8 @@ class _Stream:
                 yield self._join(page), len(page)
         except Unavailable:
             yield self._gap("connection_lost"), 0
+        except BufferMovedOn:
+            yield self._gap("slow_reader"), 0
         STREAM_BUFFER_FILL.observe(count)
 
     def _start(self, cursor: str | None) -> Iterator[list[StreamedEvent]] | None:
@@ -181,12 +184,17 @@ class _Stream:
         """Yield what `items` say, a heartbeat if there are none and the wait was not cut short."""
         if not items and not quiet:
             yield self._own(Heartbeat()), 0
-        news = [item for item in items if isinstance(item, StreamedEvent) and item.order > self._seen]
+        for is_event, group in groupby(items, key=lambda item: isinstance(item, StreamedEvent)):
+            if is_event:
+                yield from self._news([item for item in group if isinstance(item, StreamedEvent)])
+            elif any(isinstance(item, Gap) for item in group):
+                yield self._gap("connection_lost"), 0
+
+    def _news(self, events: list[StreamedEvent]) -> Iterator[tuple[bytes, int]]:
+        news = [event for event in events if event.order > self._seen]
         if news:
             STREAM_BACKLOG.observe(len(news))
             yield self._join(news), len(news)
-        if any(isinstance(item, Gap) for item in items):
-            yield self._gap("connection_lost"), 0
 
     def _gap(self, reason: str) -> bytes:
         STREAM_GAPS.labels(reason).inc()

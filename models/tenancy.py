@@ -11,7 +11,20 @@ from typing import Any, Never
 from uuid import UUID
 
 import structlog
-from sqlalchemy import CTE, ColumnClause, Engine, FromClause, SelectBase, Table, TableSample, TextClause, event, inspect
+from sqlalchemy import (
+    CTE,
+    ColumnClause,
+    Engine,
+    FromClause,
+    SelectBase,
+    Table,
+    TableSample,
+    TextClause,
+    event,
+    func,
+    inspect,
+    select,
+)
 from sqlalchemy.dialects.postgresql.dml import OnConflictDoNothing
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, sessionmaker, with_loader_criteria
 from sqlalchemy.orm.context import FromStatement
@@ -202,6 +215,22 @@ class Database:
         """Open a session that may touch `users` alone: it finds the tenant of a token, so it has none yet."""
         with self._sessions(info={_DIRECTORY: True}) as session:
             yield session
+
+    @contextmanager
+    def exclusively(self, number: int) -> Iterator[bool]:
+        """Hold the deployment's lock of that number for the block; yields whether it was free.
+
+        It is an advisory lock of the connection, so it ends with its holder, however that ends.
+        """
+        with self.engine.connect() as connection:
+            held = bool(connection.execute(select(func.pg_try_advisory_lock(number))).scalar_one())
+            connection.commit()
+            try:
+                yield held
+            finally:
+                if held:
+                    connection.execute(select(func.pg_advisory_unlock(number)))
+                    connection.commit()
 
     def close(self) -> None:
         """Close every pooled connection."""

@@ -88,10 +88,20 @@ class TenantStatement:
 
 
 def _walk(part: Any, outer: frozenset[FromClause]) -> None:
-    """Check a part and those within it; `outer` are the tables of the statements around it, which it may refer to."""
-    if isinstance(part, CTE):
-        outer = frozenset()  # it stands by itself
-    inner = outer | _check(part, outer)
+    """Check a part and those within it.
+
+    Args:
+        part: a statement, or a part of one.
+        outer: the tables of the statement directly around it: SQLAlchemy correlates a subquery to no other.
+    """
+    own = _check(part, outer)
+    match part:
+        case Select() | Update() | Delete():
+            inner = own
+        case Insert() | CTE() | CompoundSelect():
+            inner = frozenset()
+        case _:
+            inner = outer
     for child in part.get_children():
         _walk(child, inner)
 
@@ -179,7 +189,7 @@ def _is_tenant(value: Any) -> bool:
     """Whether a value is `:tenant`, be it labelled or cast."""
     match value:
         case BindParameter():
-            return bool(value.key == TENANT)
+            return bool(value.key == TENANT and not value.expanding)
         case Label():
             return _is_tenant(value.element)
         case Cast():

@@ -229,7 +229,7 @@ class AgentQueues:
 
     def _adjust(self, agent: AttachedAgent) -> None:
         """Bring the agent's channel to its prefetch count; none at all when nothing may be handed out."""
-        if self._worker is None or agent.agent_id not in self._by_id:
+        if self._worker is None or self._by_id.get(agent.agent_id) is not agent:
             return
         wanted = agent.free_for_channel()
         if wanted <= 0 and agent.prefetch:

@@ -6,7 +6,6 @@ import structlog
 
 from workspace.agent_bus import agent_queue
 
-
 log = structlog.get_logger(__name__)
 
 

@@ -153,6 +153,8 @@ class ModelClient:
                 return self._read(_lines(response.iter_bytes()), request, sink, watch)
         except openai.APIStatusError as error:
             raise _explain_status(error) from error
+        except openai.APITimeoutError as error:
+            raise _PassingError("timeout", "The model's server fell silent.") from error
         except openai.APIConnectionError as error:
             raise _PassingError("connection", "The model's server could not be reached.") from error
         except httpx2.TimeoutException as error:

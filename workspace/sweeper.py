@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 SEND_BACKOFF = (5, 10, 20, 60)
 """Seconds until a sent row may be sent again, by how often it was sent."""
+SWEEP_LOCK = 0x636F_6465  # "code"
+"""The advisory lock of a sweep: one at a time in a deployment, so that nothing is sent or told twice."""
 BATCH = 500
 """Rows a step takes at once: a sweep stays short, the next one goes on."""
 UNANNOUNCED_AFTER = timedelta(seconds=10)
@@ -78,8 +80,12 @@ class Sweeper:
             judge_nodes: whether a node whose claim has lapsed may be taken for lost.
 
         Returns:
-            How many things each step mended.
+            How many things each step mended; nothing while another sweep is under way.
         """
+        with self._database.exclusively(SWEEP_LOCK) as alone:
+            return self._sweep(judge_nodes=judge_nodes) if alone else {}
+
+    def _sweep(self, *, judge_nodes: bool) -> Mapping[str, int]:
         done: Counter[str] = Counter()
         steps = {
             "released": self.release_held,

@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -396,6 +397,22 @@ def test_of_twenty_releases_at_once_one_is_done(world: World) -> None:
     results = together([partial(release, world) for _ in range(20)])
     assert sum(one is not None for one in results) == 1, results
     assert Counter(task.status for task in world.tasks())[TaskStatus.QUEUED] == 1
+
+
+def test_a_release_that_waits_for_another_ones_commit_releases_nothing(world: World) -> None:
+    first, second = world.accept(), world.accept()
+    world.change_task(first.task_id, status=TaskStatus.CANCELLED)
+    with (
+        ThreadPoolExecutor(1) as threads,
+        world.database.tenant_session(world.key.user_id) as session,
+    ):
+        assert release_next(session, world.key, world.session_id) is not None
+        waiting = threads.submit(release, world)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.5)
+        session.commit()
+        assert waiting.result(10) is None
+    assert world.task(second.task_id).send_count == 1
 
 
 @pytest.mark.parametrize("newcomers", [1, 3])

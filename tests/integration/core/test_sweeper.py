@@ -302,6 +302,19 @@ def test_a_node_that_comes_back_between_look_and_verdict_keeps_its_task(
     assert sorted(one.tasks()[0].status for one in worlds) == [TaskStatus.FAILED, TaskStatus.RUNNING]
 
 
+def test_a_task_that_its_own_living_node_does_not_work_on_is_failed_once(
+    world: World, sweeper: Sweeper, parts: Parts
+) -> None:
+    task, waiting = world.started(), world.accept()
+    assert sweeper.fail_one(task.id, "another") is False
+    assert sweeper.fail_one(waiting.task_id, HOST.node_id) is False
+    assert world.task(task.id).status is TaskStatus.RUNNING
+    assert [sweeper.fail_one(task.id, HOST.node_id) for _ in range(2)] == [True, False]
+    assert world.task(task.id).status is TaskStatus.FAILED
+    assert parts.sent == [waiting.task_id]
+    assert len(parts.told) == 1
+
+
 # -- what waits --------------------------------------------------------------------------------------------------
 
 
@@ -517,14 +530,12 @@ def test_two_sweeps_at_once_fail_and_release_nothing_twice(database: Database, p
     assert all(world.tasks()[1].send_count == 1 for world in worlds)
 
 
-@pytest.mark.xfail(reason="C3 in bugs.md", raises=AssertionError, strict=True)
 def test_two_sweeps_at_once_send_nothing_twice(world: World, parts: Parts) -> None:
     accepted = queued(world, seconds=None, count=0)
     both_at_once(world.database, parts)
     assert parts.sent == [accepted.task_id]
 
 
-@pytest.mark.xfail(reason="C3 in bugs.md", raises=AssertionError, strict=True)
 def test_two_sweeps_at_once_tell_nothing_twice(world: World, parts: Parts) -> None:
     task = world.started()
     world.ledger().complete(task, "done", USAGE)

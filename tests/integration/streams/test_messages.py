@@ -115,7 +115,7 @@ def test_the_address_of_a_message_leads_to_its_own_events_only(user: ApiClient, 
 def test_the_address_of_a_held_message_leads_past_the_end_of_the_one_before(user: ApiClient) -> None:
     user.make_agent()
     session = user.make_session()["id"]
-    first = user.send(session, "[delay=0.3] [say=one] first")
+    first = user.send(session, "[delay=1.0] [say=one] first")
     second = user.send(session, "[say=two] second")
     assert second["status"] == "held"
     with user.events(second["events_url"]) as stream:

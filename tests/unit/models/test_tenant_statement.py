@@ -303,7 +303,6 @@ def test_a_hidden_reach_past_the_tenant_is_refused(statement: Executable) -> Non
         TenantStatement(statement)
 
 
-@pytest.mark.xfail(reason="C6 in bugs.md: accepted", raises=pytest.fail.Exception, strict=True)
 @cases(TWO_LEVELS)
 def test_a_table_of_a_statement_further_out_is_not_inherited(statement: Executable) -> None:
     with pytest.raises(TenantViolation):

@@ -368,7 +368,6 @@ def test_an_agent_attached_again_does_not_get_the_closed_channel(node: Node) -> 
     assert node.worker.prefetch == 3
 
 
-@pytest.mark.xfail(reason="C4 in bugs.md", raises=AssertionError, strict=True)
 def test_the_end_of_work_from_before_a_detach_opens_no_second_consumer(node: Node) -> None:
     node.limit(2)
     slot = node.enter()
