@@ -14,6 +14,7 @@ from settings import load_settings
 from tests.support.api import ApiClient
 from tests.support.offline import build_app
 from tests.support.processes import own_api
+from tests.support.proxy import Proxy, proxy
 from tests.support.stack import IS_RUNNING, Stack
 from tests.support.standin import Standin
 from workspace.event_publisher import EventPublisher
@@ -104,4 +105,19 @@ def tuned_url(stack: Stack, http: httpx.Client, tmp_path_factory: pytest.TempPat
         "CORS_ORIGINS": '["https://app.example"]',
     }
     with own_api(http, log, **options) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def wire(stack: Stack) -> Iterator[Proxy]:
+    """A way to the stack's Redis that a test can cut, and mends again."""
+    with proxy(stack.redis_url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def wired_url(wire: Proxy, http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one more web process, which reaches Redis by that way alone."""
+    log = tmp_path_factory.mktemp("wired") / "api.log"
+    with own_api(http, log, REDIS_URL=wire.url, RATE_LIMIT="8/minute") as url:
         yield url

@@ -500,7 +500,7 @@ def both_at_once(database: Database, parts: Parts) -> None:
 
     def meet() -> None:
         try:
-            gate.wait(1)
+            gate.wait(0.05)
         except threading.BrokenBarrierError:
             gate.reset()
 

@@ -5,33 +5,17 @@ One more web process reaches its Redis through a proxy; the stack's own programs
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.conftest import MakeUser
 from tests.support.api import ApiClient
-from tests.support.processes import own_api
-from tests.support.proxy import Proxy, proxy
-from tests.support.stack import Stack
+from tests.support.proxy import Proxy
 from tests.support.streams import StreamRefused
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture(scope="module")
-def wire(stack: Stack) -> Iterator[Proxy]:
-    with proxy(stack.redis_url) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def url(wire: Proxy, http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    log: Path = tmp_path_factory.mktemp("redis-away") / "api.log"
-    with own_api(http, log, REDIS_URL=wire.url, RATE_LIMIT="8/minute") as address:
-        yield address
 
 
 @pytest.fixture
@@ -50,8 +34,8 @@ def furnished(make_user: MakeUser) -> tuple[ApiClient, str]:
     return user, user.make_session()["id"]
 
 
-def test_everything_but_streams_works_without_redis(user: ApiClient, url: str, away: Proxy) -> None:
-    here = user.at(url)
+def test_everything_but_streams_works_without_redis(user: ApiClient, wired_url: str, away: Proxy) -> None:
+    here = user.at(wired_url)
     agent = here.make_agent()
     assert here.put(f"agents/{agent['id']}/", {"name": "helper", "model": "other"}).json()["version"] == 2
     session = here.make_session()["id"]
@@ -61,11 +45,11 @@ def test_everything_but_streams_works_without_redis(user: ApiClient, url: str, a
 
 
 def test_a_message_is_accepted_at_once_and_answered_when_it_is_back(
-    furnished: tuple[ApiClient, str], url: str, away: Proxy
+    furnished: tuple[ApiClient, str], wired_url: str, away: Proxy
 ) -> None:
     user, session = furnished
     started = time.monotonic()
-    accepted = user.at(url).send(session, "[say=after all] Hello")
+    accepted = user.at(wired_url).send(session, "[say=after all] Hello")
     # Events, broker and notices: each gives up within its own timeout of 0.4 s and less when it is refused.
     assert time.monotonic() - started < 3
     assert accepted["events_url"].endswith("last_event_id=0")
@@ -75,26 +59,26 @@ def test_a_message_is_accepted_at_once_and_answered_when_it_is_back(
     assert user.messages(session)[-1]["content"] == "after all"
 
 
-def test_a_stream_is_refused_as_out_of_reach(furnished: tuple[ApiClient, str], url: str, away: Proxy) -> None:
+def test_a_stream_is_refused_as_out_of_reach(furnished: tuple[ApiClient, str], wired_url: str, away: Proxy) -> None:
     user, session = furnished
-    with pytest.raises(StreamRefused) as refusal, user.at(url).events(session):
+    with pytest.raises(StreamRefused) as refusal, user.at(wired_url).events(session):
         pass
     assert (refusal.value.status, refusal.value.body["error_code"]) == (503, "overloaded")
     assert int(refusal.value.headers["retry-after"]) >= 1
 
 
-def test_requests_are_still_limited_by_each_process_for_itself(user: ApiClient, url: str, away: Proxy) -> None:
-    here = user.at(url)
+def test_requests_are_still_limited_by_each_process_for_itself(user: ApiClient, wired_url: str, away: Proxy) -> None:
+    here = user.at(wired_url)
     statuses = [here.get("agents/").status_code for _ in range(9)]
     assert statuses == [200] * 8 + [429]
 
 
-def test_readiness_says_what_is_away_and_health_does_not(http: httpx.Client, url: str, away: Proxy) -> None:
-    answer = http.get(f"{url}/ready")
+def test_readiness_says_what_is_away_and_health_does_not(http: httpx.Client, wired_url: str, away: Proxy) -> None:
+    answer = http.get(f"{wired_url}/ready")
     assert answer.status_code == 503
     assert answer.json()["status"] == "not_ready"
     assert answer.json()["checks"]["database"] == "ok"
     assert answer.json()["checks"]["redis"] != "ok"
-    assert http.get(f"{url}/health").json() == {"status": "ok"}
+    assert http.get(f"{wired_url}/health").json() == {"status": "ok"}
     away.mend()
-    eventually(lambda: http.get(f"{url}/ready").status_code == 200, "it is ready again")
+    eventually(lambda: http.get(f"{wired_url}/ready").status_code == 200, "it is ready again")

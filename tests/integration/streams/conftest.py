@@ -1,20 +1,16 @@
 """A session to listen to, into whose stream a test may publish as a node does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-import httpx
 import pytest
 import redis
 
 from models.tenancy import Database
 from tests.conftest import MakeUser
 from tests.support.api import ApiClient
-from tests.support.processes import own_api
-from tests.support.proxy import Proxy, proxy
 from tests.support.rows import user_id
-from tests.support.stack import Stack
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope, TaskProgress
 from workspace.names import WorkspaceKey
@@ -90,20 +86,6 @@ def reply(make_user: MakeUser) -> Reply:
     with client.events(accepted["events_url"]) as stream:
         events = stream.until("run_completed")
     return Reply(client, session, accepted, [event.body for event in events])
-
-
-@pytest.fixture(scope="session")
-def wire(stack: Stack) -> Iterator[Proxy]:
-    """A way to the stack's Redis that can be cut."""
-    with proxy(stack.redis_url) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def wired_url(wire: Proxy, http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one more web process, which reaches Redis by that way."""
-    with own_api(http, tmp_path_factory.mktemp("wired") / "api.log", REDIS_URL=wire.url) as url:
-        yield url
 
 
 @pytest.fixture

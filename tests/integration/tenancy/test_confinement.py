@@ -346,6 +346,13 @@ ATTEMPTS: dict[str, Read] = {
     "an object that is deleted unloaded": lambda s, o: s.delete(_unloaded(o, user_id=s.info["tenant"])),
     "a row that changes hands": lambda s, o: setattr(s.scalars(select(P)).one(), "user_id", o.user_id),
     "rows that change hands": lambda s, o: s.execute(update(P).values(user_id=o.user_id, is_default=False)),
+    "rows that change hands in a given order": lambda s, o: s.execute(
+        update(P).ordered_values((P.user_id, o.user_id), (P.is_default, False))
+    ),
+    "rows that change hands by parameters": lambda s, o: s.execute(
+        update(P).where(P.id.is_not(None)), {"user_id": o.user_id, "is_default": False}
+    ),
+    "one row by its key as a parameter": lambda s, o: s.execute(update(P), {"id": o.key(P), "name": "taken"}),
     "rows of a child that change hands": lambda s, o: s.execute(
         update(Message).values(user_id=o.user_id, run_id=o.key(Run), session_id=o.key(ChatSession), agent_id=None)
     ),
