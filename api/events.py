@@ -132,6 +132,8 @@ class _Stream:
 
     def _all(self, reader: Reader, cursor: str | None) -> Iterator[tuple[bytes, int]]:
         """Yield frames with the number of events in each."""
+        if not web().chats.exists(key(), self._session_id):
+            raise NotFound  # it was deleted before this reader could be told of its end
         replayed = self._start(cursor)
         # The first frame tells the client that it is subscribed, and makes proxies pass the headers on.
         yield self._own(Heartbeat()), 0

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 from uuid import UUID
 
+from psycopg2.errors import UniqueViolation
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -52,6 +53,7 @@ class AgentStore:
 
         Raises:
             AgentNameTaken: the project has an agent of this name.
+            NotFound: the project was deleted meanwhile.
         """
         agent = UserAgent(
             user_id=key.user_id,
@@ -66,7 +68,7 @@ class AgentStore:
             try:
                 session.commit()
             except IntegrityError as error:
-                raise AgentNameTaken from error
+                raise (AgentNameTaken if isinstance(error.orig, UniqueViolation) else NotFound) from error
         return AgentView(agent, AgentStatus.READY)
 
     def page(self, key: WorkspaceKey, request: PageRequest, *, status: AgentStatus | None = None) -> Page[AgentView]:

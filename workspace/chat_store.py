@@ -4,6 +4,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from models import ChatSession, Message, Run, Task, new_id
 from models.statuses import MessageRole, RunStatus
@@ -34,11 +35,18 @@ class ChatStore:
         self._database = database
 
     def create(self, key: WorkspaceKey, title: str | None) -> SessionView:
-        """Begin a session."""
+        """Begin a session.
+
+        Raises:
+            NotFound: the project was deleted meanwhile.
+        """
         chat = ChatSession(id=new_id(), user_id=key.user_id, project_id=key.project_id, title=title)
         with self._database.tenant_session(key.user_id) as session:
             session.add(chat)
-            session.commit()
+            try:
+                session.commit()
+            except IntegrityError as error:
+                raise NotFound from error
         return SessionView(chat, 0)
 
     def page(self, key: WorkspaceKey, request: PageRequest) -> Page[SessionView]:
