@@ -26,6 +26,7 @@ def own_database() -> Iterator[Database]:
     Base.metadata.create_all(opened.engine)
     yield opened
     opened.close()
+    server.dispose()  # the server may have been restarted by another test
     with server.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     server.dispose()

@@ -10,6 +10,7 @@ import pytest
 
 from devstack.directory import ROOT
 from tests.support.api import ApiClient
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stack
 
@@ -63,6 +64,11 @@ def test_flower_asks_for_its_password_and_shows_the_queues_of_agents(user: ApiCl
     url = httpx.URL(os.environ["FLOWER_URL"])
     with httpx.Client(trust_env=False) as client:
         assert client.get(url.copy_with(username=None, password=None)).status_code == 401
-        workers = client.get(url.join("/api/workers"), params={"refresh": "true"}, timeout=30).json()
-    names = {queue["name"] for worker in workers.values() for queue in worker["active_queues"]}
-    assert any(name.endswith(".parrot") for name in names)
+
+        def shown() -> bool:
+            workers = client.get(url.join("/api/workers"), params={"refresh": "true"}, timeout=30).json()
+            names = {queue["name"] for worker in workers.values() for queue in worker.get("active_queues", ())}
+            return any(name.endswith(".parrot") for name in names)
+
+        # Flower asks the nodes by the broker, and may first have to find that it was restarted.
+        eventually(shown, "Flower to show the agent's queue", within=60, every=0.5)
