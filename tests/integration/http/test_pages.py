@@ -80,6 +80,7 @@ def test_cursors_lead_through_the_whole_list_once(filled: tuple[ApiClient, List]
         assert page["total"] == len(ids)
         assert 0 < len(page["items"]) <= limit
         seen += [item["id"] for item in page["items"]]
+        assert len(seen) <= len(ids)
         if page["next_cursor"] is None:
             break
         query["cursor"] = page["next_cursor"]
