@@ -4,7 +4,7 @@ Nothing connects here; each part connects when it is first used.
 """
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import redis
@@ -13,10 +13,10 @@ from redis.retry import Retry
 
 from api.parts import Web
 from models.database import build_database
+from models.tenancy import Database
 from settings import Settings, load_settings
 from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues
-from tasks.hosting import Hosting
 from tasks.node import Node
 from tasks.sender import web_sender
 from workspace.account_store import Accounts, ProjectStore
@@ -27,25 +27,43 @@ from workspace.agent_store import AgentStore
 from workspace.announcements import Announcements
 from workspace.broadcast import Broadcaster
 from workspace.broker_queues import BrokerQueues
+from workspace.cancellation import Cancellation
 from workspace.chat_store import ChatStore
+from workspace.claims import Claims
 from workspace.direct_run import DirectRun
+from workspace.endings import Endings
 from workspace.event_publisher import EventPublisher
+from workspace.explanations import Explanations
+from workspace.hosted_space import HostServices
+from workspace.idempotency import Receipts
 from workspace.intake import Intake
+from workspace.leases import Leases
 from workspace.ledger import Ledger
 from workspace.llm import ModelClient
 from workspace.manager import WorkerSpaceManager
 from workspace.runner import AgentRunner
 from workspace.space import SpaceServices
-from workspace.sweeper import Sweeper
+from workspace.space_store import SpaceStore
+from workspace.sweeping import Sweeper
+from workspace.sweeping.lost_hosts import LostHosts
+from workspace.sweeping.outbox import Outbox
+from workspace.sweeping.overdue import Overdue
+from workspace.sweeping.untold import Untold
+from workspace.task_waits import TaskWaits
+from workspace.user_cap import UserCap
 
 
-def redis_client(settings: Settings) -> redis.Redis:
+def redis_client(settings: Settings, url: str | None = None) -> redis.Redis:
     """Return a client for short commands: it fails within `redis_timeout` instead of holding its caller.
 
     A pooled connection that the server closed meanwhile is retried once; a server that is silent is not.
+
+    Args:
+        settings: the options.
+        url: of another Redis than `redis_url`.
     """
     return redis.Redis.from_url(
-        settings.redis_url,
+        url or settings.redis_url,
         socket_timeout=settings.redis_timeout,
         socket_connect_timeout=settings.redis_timeout,
         # A thread or greenlet holds one for a command; the default of 100 would refuse the hundred-and-first.
@@ -70,36 +88,72 @@ def _publisher(settings: Settings, client: redis.Redis) -> EventPublisher:
 
 
 def _cache(settings: Settings) -> AgentCache:
-    return AgentCache(size=settings.agent_cache_size, ttl=settings.agent_cache_ttl)
+    return AgentCache(
+        size=settings.agent_cache_size,
+        ttl=settings.agent_cache_ttl,
+        client=redis_client(settings, settings.cache),
+    )
+
+
+class _Core(NamedTuple):
+    """What web processes and nodes have alike."""
+
+    settings: Settings
+    database: Database
+    client: redis.Redis
+    publisher: EventPublisher
+    agents: AgentStore
+    chats: ChatStore
+    user_cap: UserCap
+    endings: Endings
+    services: SpaceServices
+
+
+def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
+    database = build_database(settings, application_name=application_name)
+    client = redis_client(settings)
+    bus = AgentBus(app)
+    publisher = _publisher(settings, client)
+    broadcaster = Broadcaster(client)
+    cache = _cache(settings)
+    agents = AgentStore(database, cache)
+    chats = ChatStore(database)
+    user_cap = UserCap(database, cap=settings.user_task_cap)
+    endings = Endings(database=database, publisher=publisher, broadcaster=broadcaster, bus=bus, user_cap=user_cap)
+    services = SpaceServices(
+        intake=Intake(database, queue_limit=settings.agent_queue_limit, user_task_cap=settings.user_task_cap),
+        bus=bus,
+        publisher=publisher,
+        broadcaster=broadcaster,
+        agents=agents,
+        chats=chats,
+        broker=BrokerQueues(app),
+        cache=cache,
+        cancellation=Cancellation(database),
+        endings=endings,
+        receipts=Receipts(database),
+        spaces=SpaceStore(database),
+        user_cap=user_cap,
+        remember_host=settings.agent_idle_timeout / 2,
+    )
+    return _Core(settings, database, client, publisher, agents, chats, user_cap, endings, services)
 
 
 def build_web(settings: Settings | None = None) -> Web:
     """Build what the web process needs."""
     settings = settings or load_settings()
-    database = build_database(settings, application_name="codelab-web")
-    client = redis_client(settings)
-    agents = AgentStore(database, _cache(settings))
-    chats = ChatStore(database)
-    sender = web_sender(settings)
-    services = SpaceServices(
-        intake=Intake(database, queue_limit=settings.agent_queue_limit),
-        bus=AgentBus(sender),
-        broker=BrokerQueues(sender),
-        publisher=_publisher(settings, client),
-        broadcaster=Broadcaster(client),
-        agents=agents,
-        chats=chats,
-    )
+    core = _core(settings, web_sender(settings), application_name="codelab-web")
     return Web(
         settings=settings,
-        database=database,
-        redis=client,
+        database=core.database,
+        redis=core.client,
         subscriber=redis_subscriber(settings),
-        accounts=Accounts(database),
-        projects=ProjectStore(database),
-        agents=agents,
-        chats=chats,
-        manager=WorkerSpaceManager(services),
+        accounts=Accounts(core.database),
+        projects=ProjectStore(core.database),
+        agents=core.agents,
+        chats=core.chats,
+        manager=WorkerSpaceManager(core.services),
+        explanations=Explanations(core.database, TaskWaits(core.client), user_task_cap=settings.user_task_cap),
     )
 
 
@@ -107,40 +161,98 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     """Build a node for the worker of `app`.
 
     Args:
+        app: the Celery app.
         name: the worker's name; a number that differs with each start is added, so that a node that comes back is
             never taken for the one that was lost.
+        settings: the options, by default those of the environment.
     """
     settings = settings or load_settings()
-    database = build_database(settings, application_name="codelab-node")
-    client = redis_client(settings)
+    core = _core(settings, app, application_name="codelab-node")
     node_id = f"{name}:{os.getpid()}:{UUID(bytes=os.urandom(16)).hex[:8]}"
-    bus = AgentBus(app)
-    cache = _cache(settings)
-    health = AgentHealth(database)
-    publisher = _publisher(settings, client)
-    announcements = Announcements(database)
-    broker = BrokerQueues(app)
+    leases = Leases(core.client, ttl=settings.node_lease_ttl)
+    claims = Claims(core.database, leases, node_id=node_id)
+    queues = AgentQueues(Admission(slots=settings.node_slots))
+    health = AgentHealth(core.database)
+    announcements = Announcements(core.database)
+    lost_hosts = LostHosts(
+        database=core.database,
+        claims=claims,
+        leases=leases,
+        bus=core.services.bus,
+        publisher=core.publisher,
+        user_cap=core.user_cap,
+    )
+    host = HostServices(
+        claims=claims,
+        consumers=queues,
+        cache=core.services.cache,
+        health=health,
+        bus=core.services.bus,
+        recover=lost_hosts.fail_lost,
+        fence_after=settings.node_lease_fence,
+        grace=settings.node_shutdown_grace,
+    )
     direct_run = DirectRun(
         settings=settings,
-        ledger=Ledger(database, history_messages=settings.history_messages),
-        publisher=publisher,
+        ledger=Ledger(core.database, history_messages=settings.history_messages, user_task_cap=settings.user_task_cap),
+        publisher=core.publisher,
         runner=AgentRunner(ModelClient(settings), progress_interval=settings.progress_interval),
-        bus=bus,
+        bus=core.services.bus,
         health=health,
         announcements=announcements,
-        load_config=AgentStore(database, cache).config,
+        load_config=core.agents.config,
+        user_cap=core.user_cap,
+        waits=TaskWaits(core.client),
     )
     return Node(
-        node_id=node_id,
         settings=settings,
-        queues=AgentQueues(Admission(slots=settings.node_slots, cap=settings.user_task_cap)),
-        hosting=Hosting(database, node_id=node_id, ttl=settings.node_lease_ttl),
+        queues=queues,
+        claims=claims,
+        leases=leases,
+        manager=WorkerSpaceManager(core.services._replace(host=host)),
         direct_run=direct_run,
-        sweeper=Sweeper(database=database, bus=bus, publisher=publisher, queue_length=broker.length),
-        bus=bus,
-        cache=cache,
-        health=health,
+        sweeper=_sweeper(core, lost_hosts),
+        lost_hosts=lost_hosts,
+        bus=core.services.bus,
+        cache=core.services.cache,
         announcements=announcements,
-        broker=broker,
+        broker=core.services.broker,
         subscriber=redis_subscriber(settings),
+    )
+
+
+def _sweeper(core: _Core, lost_hosts: LostHosts) -> Sweeper:
+    settings = core.settings
+    outbox = Outbox(
+        database=core.database,
+        bus=core.services.bus,
+        user_cap=core.user_cap,
+        queue_length=core.services.broker.length,
+        in_hand=lambda _: {},
+    )
+    overdue = Overdue(
+        database=core.database,
+        cancellation=core.services.cancellation,
+        endings=core.endings,
+        end_tasks=lost_hosts.fail_overdue,
+        alert=lambda *_: None,
+        run_max_age=settings.run_max_age,
+        stuck_after=settings.stuck_after,
+        task_deadline=settings.task_deadline,
+    )
+    untold = Untold(core.database, core.publisher)
+    return Sweeper(
+        core.database,
+        {
+            "expired": overdue.end_old_runs,
+            "overdue": overdue.end_overdue,
+            "buried": lost_hosts.bury,
+            "lost": lost_hosts.fail_lost,
+            "released": outbox.release_held,
+            "uncapped": outbox.release_capped,
+            "placed": lost_hosts.place,
+            "sent": outbox.send,
+            "announced": untold.announce,
+            "stuck": overdue.tell_stuck,
+        },
     )

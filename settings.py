@@ -113,15 +113,20 @@ class Settings(BaseSettings):
     task_deadline: float = Field(600.0, gt=0, description="seconds of a task's own running time")
     history_messages: int = Field(10, ge=0)
     history_tokens: int = Field(4_000, ge=0)
+    run_max_age: float = Field(86_400.0, gt=0, description="seconds from a message to the end of its run")
+    stuck_after: float = Field(600.0, gt=0, description="seconds after which a task that does not end is an alert")
     agent_queue_limit: int = Field(100, ge=1, description="queued tasks an agent; the next message gets 429")
 
     # Node ---------------------------------------------------------------------------------------------------
     node_slots: int = Field(128, ge=1, description="agent tasks a node runs at once; give its worker 32 threads more")
-    user_task_cap: int = Field(30, ge=1, description="agent tasks of one user that a node runs at once")
+    user_task_cap: int = Field(30, ge=1, description="agent tasks of one user that run at once, on all nodes")
     node_metrics_port: int = Field(0, ge=0, le=65_535, description="where a node serves its metrics; 0: nowhere")
     node_metrics_address: str = Field("127.0.0.1", description="the interface of NODE_METRICS_PORT")
     node_lease_ttl: float = Field(10.0, gt=0, description="seconds until a silent node loses its workspaces")
     node_lease_renewal: float = Field(3.0, gt=0)
+    node_lease_fence: float = Field(8.0, gt=0, description="seconds after which a node that renews nothing stops work")
+    workspace_idle_timeout: float = Field(1_800.0, gt=0, description="seconds until an idle workspace is closed")
+    agent_idle_timeout: float = Field(600.0, gt=0, description="seconds until an idle agent's queue is let go")
     node_shutdown_grace: float = Field(30.0, ge=0, description="seconds running tasks get at SIGTERM")
     agent_cache_ttl: float = Field(300.0, gt=0)
     agent_cache_size: int = Field(10_000, ge=1)
@@ -147,6 +152,8 @@ class Settings(BaseSettings):
             raise ValueError(f"{self.jwt_algorithm} needs one of JWT_PUBLIC_KEY_FILE and JWT_JWKS_FILE")
         if self.node_lease_renewal * 2 >= self.node_lease_ttl:
             raise ValueError("NODE_LEASE_RENEWAL must be less than half of NODE_LEASE_TTL")
+        if not self.node_lease_renewal * 2 < self.node_lease_fence < self.node_lease_ttl:
+            raise ValueError("NODE_LEASE_FENCE must lie between two NODE_LEASE_RENEWALs and NODE_LEASE_TTL")
         return self
 
     @cached_property

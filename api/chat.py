@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from flask import Response
+from flask import Response, g
 
 from api.http import Resource, key, no_content, project_url, web, workspace
+from api.repeats import named_repeat
 from api.schemas.chat import (
     AcceptedResponse,
     MessageQuery,
@@ -18,6 +19,7 @@ from api.schemas.chat import (
 )
 from api.schemas.common import Listing, PageQuery
 from models.statuses import RunMode
+from workspace.intake import NewMessage
 
 chat = Resource("chat")
 
@@ -63,19 +65,32 @@ def delete_session(session_id: UUID) -> Response:
 
 @chat.on("POST", "/chat/<uuid:session_id>/message/", answers=AcceptedResponse, status=202)
 def post_message(session_id: UUID, json: MessageRequest) -> tuple[AcceptedResponse, int]:
-    """Send a message to one agent. The answer comes as events, and is stored as a message."""
+    """Send a message to one agent. The answer comes as events, and is stored as a message.
+
+    With an `Idempotency-Key` header, sending it again returns the first answer and makes no second run.
+    """
     # The one statement that accepts it checks project, session and agent, so the project is not looked up before.
     space = web().manager.get_or_create(key())
-    accepted, cursor = space.handle_message(session_id, json.content, json.target_agent)
-    answer = AcceptedResponse(
-        message_id=accepted.message_id,
-        run_id=accepted.run_id,
-        task_id=accepted.task_id,
-        mode=RunMode.DIRECT,
-        status=accepted.status,
-        queue_position=accepted.queue_position,
-        events_url=f"{project_url()}/chat/{session_id}/events/?last_event_id={cursor}",
+    receipt = space.handle_message(
+        NewMessage(
+            session_id=session_id,
+            content=json.content,
+            agent_name=json.target_agent,
+            on_busy=json.on_busy,
+            repeat=named_repeat(str(key().project_id), str(session_id), json.model_dump_json()),
+        )
     )
+    answer = AcceptedResponse(
+        message_id=receipt.message_id,
+        run_id=receipt.run_id,
+        task_id=receipt.task_id,
+        mode=RunMode.DIRECT,
+        status=receipt.status,
+        queue_position=receipt.queue_position,
+        events_url=f"{project_url()}/chat/{session_id}/events/?last_event_id={receipt.cursor}",
+    )
+    if receipt.replayed:
+        g.answer_headers = {"Idempotency-Replayed": "true"}
     return answer, 202
 
 
@@ -97,5 +112,17 @@ def list_runs(session_id: UUID, query: RunQuery) -> RunListing:
 
 @chat.on("GET", "/runs/<uuid:run_id>/", answers=RunResponse)
 def get_run(run_id: UUID) -> RunResponse:
-    """Read a run with its tasks, error and usage."""
-    return RunResponse.of_view(web().chats.run(key(), run_id))
+    """Read a run with its tasks, error and usage, and why it is not finished."""
+    return _run(run_id)
+
+
+@chat.on("POST", "/runs/<uuid:run_id>/cancel/", answers=RunResponse)
+def cancel_run(run_id: UUID) -> RunResponse:
+    """End a run. What a node works on stops within a second and keeps what was written; a run that ended stays so."""
+    workspace().cancel_run(run_id)
+    return _run(run_id)
+
+
+def _run(run_id: UUID) -> RunResponse:
+    view = web().chats.run(key(), run_id)
+    return RunResponse.of_view(view, web().explanations.why(key(), view.run, view.tasks))

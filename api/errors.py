@@ -29,6 +29,7 @@ STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.AGENT_NAME_TAKEN: 409,
     ErrorCode.AGENT_QUEUE_FULL: 429,
     ErrorCode.SESSION_BUSY: 409,
+    ErrorCode.IDEMPOTENCY_CONFLICT: 409,
     ErrorCode.TOO_MANY_STREAMS: 429,
     ErrorCode.DEFAULT_PROJECT: 409,
     ErrorCode.OVERLOADED: 503,

@@ -68,7 +68,8 @@ class _Plugin(FlaskPlugin):
         """Return the answer: views are type-checked, so it is not validated again."""
         payload, status = resp if isinstance(resp, tuple) else (resp, 200)
         if isinstance(payload, BaseModel):
-            return Response(payload.model_dump_json(), status, mimetype="application/json"), None
+            headers: dict[str, str] = g.get("answer_headers", {})
+            return Response(payload.model_dump_json(), status, headers, mimetype="application/json"), None
         return payload, None
 
 

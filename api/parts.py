@@ -9,6 +9,7 @@ from settings import Settings
 from workspace.account_store import Accounts, ProjectStore
 from workspace.agent_store import AgentStore
 from workspace.chat_store import ChatStore
+from workspace.explanations import Explanations
 from workspace.manager import WorkerSpaceManager
 
 
@@ -25,3 +26,4 @@ class Web:
     agents: AgentStore
     chats: ChatStore
     manager: WorkerSpaceManager
+    explanations: Explanations

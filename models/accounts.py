@@ -59,4 +59,7 @@ class Workspace(Base, WithCreated, TenantOwned):
         status_column(WorkspaceState, "workspace_state"), default=WorkspaceState.NOT_INITIALIZED
     )
     settings: Mapped[Json] = mapped_column(default=dict)
+    initialized_at: Mapped[datetime | None] = mapped_column()
+    """When its present or last host had it ready."""
     alive_until: Mapped[datetime | None] = mapped_column()
+    """Extended by its host only while Redis, which holds the lease, does not answer."""

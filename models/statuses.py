@@ -90,6 +90,16 @@ class HeldReason(StrEnum):
     USER_CAP = "user_cap"  # the user's running tasks are at their cap
 
 
+class CancelReason(StrEnum):
+    """Why a run was ended before its answer."""
+
+    REQUESTED = "requested"  # its owner said so
+    INTERRUPTED = "interrupted"  # a newer message of its session took its place
+    RESET = "reset"  # its workspace was reset
+    AGENT_DELETED = "agent_deleted"
+    TOO_OLD = "too_old"  # it reached the age that a run may have
+
+
 class RunStatus(Status):
     """The answering of one user message."""
 
@@ -202,14 +212,19 @@ class WorkspaceState(Status):
 
 _MOVES[WorkspaceState] = {
     WorkspaceState.NOT_INITIALIZED: frozenset({WorkspaceState.INITIALIZING}),
-    WorkspaceState.INITIALIZING: frozenset({WorkspaceState.INITIALIZED, WorkspaceState.ERROR}),
+    # Back to itself: its node was lost while it initialised it, or it is tried again.
+    WorkspaceState.INITIALIZING: frozenset(
+        {WorkspaceState.INITIALIZED, WorkspaceState.ERROR, WorkspaceState.INITIALIZING, WorkspaceState.SHUTDOWN}
+    ),
     WorkspaceState.INITIALIZED: frozenset(
         {WorkspaceState.IN_USE, WorkspaceState.CLEANING, WorkspaceState.SHUTDOWN, WorkspaceState.INITIALIZING}
     ),
     WorkspaceState.IN_USE: frozenset({WorkspaceState.INITIALIZED, WorkspaceState.CLEANING, WorkspaceState.SHUTDOWN}),
-    WorkspaceState.CLEANING: frozenset({WorkspaceState.CLEANED, WorkspaceState.ERROR}),
+    WorkspaceState.CLEANING: frozenset(
+        {WorkspaceState.CLEANED, WorkspaceState.ERROR, WorkspaceState.SHUTDOWN, WorkspaceState.INITIALIZING}
+    ),
     WorkspaceState.CLEANED: frozenset({WorkspaceState.INITIALIZING}),
-    WorkspaceState.ERROR: frozenset({WorkspaceState.INITIALIZING, WorkspaceState.CLEANING}),
+    WorkspaceState.ERROR: frozenset({WorkspaceState.INITIALIZING, WorkspaceState.CLEANING, WorkspaceState.SHUTDOWN}),
     WorkspaceState.SHUTDOWN: frozenset({WorkspaceState.CLEANED, WorkspaceState.INITIALIZING}),
 }
 

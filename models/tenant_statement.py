@@ -2,8 +2,9 @@
 
 The ORM adds the criterion to whatever is executed, at a price of about a third of a millisecond each time, and it has
 no data-modifying CTEs. A `TenantStatement` is checked once, when it is made: each SELECT, UPDATE and DELETE in it says
-`user_id = :tenant` of every table it touches, and each INSERT sets `user_id` to `:tenant`. The value of `:tenant` is
-always that of the session, and a session without a tenant can not execute it.
+`user_id = :tenant` of every table it touches (of `users`, which is the tenants' own list, `id = :tenant`), and each
+INSERT sets `user_id` to `:tenant`. The value of `:tenant` is always that of the session, and a session without a tenant
+can not execute it.
 
 The check knows few forms and refuses all others, text above all: what it does not understand it can not vouch for.
 """
@@ -137,6 +138,8 @@ def _check_change(part: Any) -> frozenset[FromClause]:
     _refuse_affixes(part)
     if isinstance(part, Update) and "user_id" in {getattr(name, "name", name) for name in part._values or {}}:  # noqa: SLF001
         raise TenantViolation(f"user_id is written in: {part}")
+    if _is_users(part.table):
+        raise TenantViolation(f"who the tenants are is not changed here: {part}")
     named = {column.table for column in own_columns(part) if column.table is not None}
     for source in named:
         if isinstance(source, CTE):
@@ -175,11 +178,13 @@ def _refuse_affixes(part: Any) -> None:
 
 
 def _confined(clause: Any) -> Iterator[FromClause]:
-    """Yield the tables for which a conjunction says `user_id = :tenant`."""
+    """Yield the tables for which a conjunction says `user_id = :tenant`, and `users` if it says so of `id`."""
     if isinstance(clause, BinaryExpression):
         column: Any = clause.left
-        if clause.operator is operators.eq and _is_tenant(clause.right) and getattr(column, "name", "") == "user_id":
-            yield column.table
+        if clause.operator is operators.eq and _is_tenant(clause.right) and isinstance(column, ColumnClause):
+            source: Any = column.table
+            if column.name == ("id" if _is_users(getattr(source, "element", source)) else "user_id"):
+                yield source
     elif getattr(clause, "operator", None) is operators.and_:
         for part in clause.get_children():
             yield from _confined(part)
@@ -227,7 +232,11 @@ def _tables(source: Any) -> Iterator[FromClause]:
             raise TenantViolation(f"a source that is no tenant's table: {source}")
 
 
+def _is_users(table: object) -> bool:
+    return table is Base.metadata.tables.get("users")
+
+
 def _is_tenant_table(table: Table) -> bool:
-    return any(
+    return _is_users(table) or any(
         mapper.local_table is table for mapper in Base.registry.mappers if issubclass(mapper.class_, TenantOwned)
     )

@@ -17,7 +17,7 @@ from models.base import (
     status_column,
     tenant_key,
 )
-from models.statuses import HeldReason, RunMode, RunStatus, TaskStatus, ToolCallStatus
+from models.statuses import CancelReason, HeldReason, RunMode, RunStatus, TaskStatus, ToolCallStatus
 
 
 def _among(column: str, statuses: tuple[str, ...]) -> str:
@@ -45,6 +45,18 @@ class Run(Base, WithId, WithCreated, TenantOwned):
             "finished_at",
             postgresql_where=text("announced_at IS NULL AND finished_at IS NOT NULL"),
         ),
+        Index(
+            "ix_runs_cancelling",
+            "cancel_requested_at",
+            postgresql_where=text("cancel_requested_at IS NOT NULL AND finished_at IS NULL"),
+        ),
+        Index(
+            "uq_runs_idempotency_key",
+            "user_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
     )
 
     project_id: Mapped[UUID] = mapped_column()
@@ -60,6 +72,15 @@ class Run(Base, WithId, WithCreated, TenantOwned):
     """Set with the final status, never otherwise: `IS NULL` is what "active" means in queries."""
     announced_at: Mapped[datetime | None] = mapped_column()
     """When the terminal event was published; the sweeper publishes what lacks it."""
+    cancel_requested_at: Mapped[datetime | None] = mapped_column()
+    """Set while a node still works on it: whoever settles it then, settles it as cancelled."""
+    cancel_reason: Mapped[CancelReason | None] = mapped_column(status_column(CancelReason, "cancel_reason"))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    """The client's own name for the message: sending it again makes no second run."""
+    idempotency_digest: Mapped[str | None] = mapped_column(String(64))
+    """SHA-256 of the request that came with the key."""
+    receipt: Mapped[Json | None] = mapped_column()
+    """What the first request with the key was answered."""
 
 
 class Task(Base, WithId, WithCreated, TenantOwned):
@@ -85,6 +106,14 @@ class Task(Base, WithId, WithCreated, TenantOwned):
             "session_id",
             "status",
             "id",
+            postgresql_where=text(_among("status", TaskStatus.active())),
+        ),
+        # What the user-wide cap counts.
+        Index(
+            "ix_tasks_user_active",
+            "user_id",
+            "status",
+            "held_reason",
             postgresql_where=text(_among("status", TaskStatus.active())),
         ),
         Index("ix_tasks_run_id", "run_id"),

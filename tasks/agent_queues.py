@@ -9,7 +9,8 @@ runs from before, and is given the rest as that ends.
 """
 
 import threading
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -21,7 +22,7 @@ from celery.worker.consumer.events import Events
 from celery.worker.consumer.tasks import Tasks
 from kombu.common import ignore_errors
 
-from tasks.admission import Admission
+from tasks.admission import Admission, on_settled
 from workspace.agent_bus import agent_queue
 from workspace.errors import RunFailure
 from workspace.interruptible import StopSignal
@@ -66,6 +67,9 @@ class AttachedAgent:
     agent_name: str
     limit: int
     running: dict[UUID, Slot] = field(default_factory=dict)
+    delivered: int = 0
+    """Messages that the present channel handed out and that are not settled."""
+    last_used: float = field(default_factory=time.monotonic)
     generation: int = 0
     consumer: Any = None
     prefetch: int = 0
@@ -74,6 +78,11 @@ class AttachedAgent:
     def queue_name(self) -> str:
         """The name of its Celery queue."""
         return self.key.agent_queue(self.agent_name)
+
+    @property
+    def in_hand(self) -> int:
+        """Messages that are here and not at work yet."""
+        return max(self.delivered - len(self.running), 0)
 
     def free_for_channel(self) -> int:
         """Return the prefetch count the present channel may have: the limit less what came by earlier channels."""
@@ -88,6 +97,8 @@ class AgentQueues:
         self._lock = threading.RLock()
         self._by_id: dict[UUID, AttachedAgent] = {}
         self._by_queue: dict[str, AttachedAgent] = {}
+        self._departed: dict[UUID, AttachedAgent] = {}
+        """Agents that were detached with work running, which counts towards their limit when they come back."""
         self._held: set[UUID] = set()
         """The tasks that hold a slot, those of agents detached meanwhile included."""
         self._worker: Any = None
@@ -99,7 +110,8 @@ class AgentQueues:
         with self._lock:
             agent = self._by_id.get(agent_id)
             if agent is None:
-                agent = AttachedAgent(key, agent_id, agent_name, limit)
+                agent = self._departed.pop(agent_id, None) or AttachedAgent(key, agent_id, agent_name, limit)
+                agent.last_used = time.monotonic()
                 self._by_id[agent_id] = agent
                 self._by_queue[agent.queue_name] = agent
                 log.info("agent_attached", queue=agent.queue_name, limit=limit)
@@ -107,8 +119,8 @@ class AgentQueues:
             AGENTS_ATTACHED.set(len(self._by_id))
         self._soon(self._adjust, agent)
 
-    def detach(self, agent_id: UUID, reason: RunFailure) -> None:
-        """Stop consuming an agent's queue, and its running work with it."""
+    def detach(self, agent_id: UUID, reason: RunFailure | None) -> None:
+        """Stop consuming an agent's queue; with a reason, stop its running work as well."""
         with self._lock:
             agent = self._by_id.pop(agent_id, None)
             if agent is None:
@@ -116,25 +128,48 @@ class AgentQueues:
             del self._by_queue[agent.queue_name]
             AGENTS_ATTACHED.set(len(self._by_id))
             slots = tuple(agent.running.values())
+            if slots:
+                self._departed[agent_id] = agent
         log.info("agent_detached", queue=agent.queue_name, running=len(slots))
-        for slot in slots:
-            slot.stop.stop(reason)
+        if reason is not None:
+            _stop(slots, reason)
         self._soon(self._close, agent)
 
     def stop_all(self, reason: RunFailure) -> None:
         """Tell all running work to stop."""
-        with self._lock:
-            slots = [slot for agent in self._by_id.values() for slot in agent.running.values()]
-        for slot in slots:
-            slot.stop.stop(reason)
+        _stop(self._slots(), reason)
+
+    def stop_workspace(self, key: WorkspaceKey, reason: RunFailure) -> None:
+        """Tell all running work of a workspace to stop, that of detached agents included."""
+        _stop(self._slots(key), reason)
 
     def stop_tasks(self, key: WorkspaceKey, task_ids: Collection[UUID], reason: RunFailure) -> None:
         """Tell these tasks of one workspace to stop, where they run here."""
+        _stop([slot for slot in self._slots(key) if slot.task_id in task_ids], reason)
+
+    def _slots(self, key: WorkspaceKey | None = None) -> list[Slot]:
         with self._lock:
-            running = [agent.running for agent in self._by_id.values() if agent.key == key]
-            slots = [tasks[task_id] for tasks in running for task_id in task_ids if task_id in tasks]
-        for slot in slots:
-            slot.stop.stop(reason)
+            agents = [*self._by_id.values(), *self._departed.values()]
+            return [slot for agent in agents if key in {None, agent.key} for slot in agent.running.values()]
+
+    def attached_to(self, key: WorkspaceKey) -> list[AttachedAgent]:
+        """Return the agents of a workspace that are attached now."""
+        with self._lock:
+            return [agent for agent in self._by_id.values() if agent.key == key]
+
+    def running_of(self, key: WorkspaceKey) -> int:
+        """Return how many tasks of a workspace are at work here, those of detached agents included."""
+        return len(self._slots(key))
+
+    def idle(self, seconds: float) -> list[AttachedAgent]:
+        """Return the agents that did nothing for so long and have nothing in hand."""
+        before = time.monotonic() - seconds
+        with self._lock:
+            return [
+                agent
+                for agent in self._by_id.values()
+                if agent.last_used < before and not agent.running and not agent.delivered
+            ]
 
     def running(self) -> set[UUID]:
         """Return the tasks that hold a slot."""
@@ -162,8 +197,9 @@ class AgentQueues:
                 return Refusal.FULL
             slot = Slot(agent, task_id, agent.generation)
             agent.running[task_id] = slot
+            agent.last_used = time.monotonic()
             self._held.add(task_id)
-        self._admission.enter(message_id, agent.key.user_id)
+        self._admission.enter(message_id)
         TASKS_RUNNING.inc()
         return slot
 
@@ -171,10 +207,13 @@ class AgentQueues:
         """Give the slot back."""
         with self._lock:
             slot.queue.running.pop(slot.task_id, None)
+            slot.queue.last_used = time.monotonic()
             self._held.discard(slot.task_id)
+            if not slot.queue.running:
+                self._departed.pop(slot.queue.agent_id, None)
             came_by_an_earlier_channel = slot.generation != slot.queue.generation
         TASKS_RUNNING.dec()
-        self._admission.leave(slot.queue.key.user_id)
+        self._admission.leave()
         self._wake()
         if came_by_an_earlier_channel:
             self._soon(self._adjust, slot.queue)
@@ -189,7 +228,7 @@ class AgentQueues:
             agents = tuple(self._by_id.values())
             for agent in agents:
                 agent.consumer = None
-                agent.prefetch = 0
+                agent.prefetch = agent.delivered = 0
                 agent.generation += 1
         for agent in agents:
             self._adjust(agent)
@@ -270,7 +309,13 @@ class AgentQueues:
         """Return what a channel of this generation does with a delivery."""
         generation = agent.generation
 
+        def settled() -> None:
+            if agent.generation == generation:
+                agent.delivered -= 1
+
         def on_message(message: Any) -> None:
+            agent.delivered += 1
+            on_settled(message, settled)
             self._admission.deliver(agent.key.user_id, message, handle, lambda: agent.generation == generation)
 
         return on_message
@@ -279,9 +324,15 @@ class AgentQueues:
         consumer, agent.consumer, agent.prefetch = agent.consumer, None, 0
         with self._lock:
             agent.generation += 1
+            agent.delivered = 0
         if consumer is not None:
             consumer.cancel()
             consumer.channel.close()
+
+
+def _stop(slots: Iterable[Slot], reason: RunFailure) -> None:
+    for slot in slots:
+        slot.stop.stop(reason)
 
 
 class AgentQueuesStep(bootsteps.StartStopStep):

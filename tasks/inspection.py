@@ -1,11 +1,15 @@
-"""What `celery inspect` and Flower see: the agent queues among the active ones, and each hosted workspace."""
+"""What `celery inspect`, `celery control` and Flower see and do: the agent queues, and each hosted workspace."""
 
-import time
+import threading
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
-from celery.worker.control import inspect_command
+from celery.worker.control import control_command, inspect_command
 
 from workspace.agent_bus import agent_queue
+from workspace.names import WorkspaceKey
+from workspace.space import UserWorkerSpace
 
 
 @inspect_command(name="active_queues")
@@ -19,18 +23,9 @@ def active_queues(state: Any) -> list[dict[str, Any]]:
 
 @inspect_command()
 def workspaces(state: Any) -> dict[str, Any]:
-    """Show each hosted workspace: its agents with limit, running and queued tasks, and how long it is idle."""
+    """Show each hosted workspace: its agents with limit, running and queued tasks, its cache, and its idle time."""
     node = state.app.node
-    now = time.monotonic()
-    shown: dict[str, Any] = {
-        key.slug: {
-            "epoch": hosted.epoch,
-            "idle_seconds": round(now - hosted.last_used, 1),
-            "hosted_seconds": round(now - hosted.hosted_since, 1),
-            "agents": {},
-        }
-        for key, hosted in node.hosted().items()
-    }
+    shown = {space.key.slug: space.get_metrics() | {"agents": {}} for space in node.hosted()}
     for agent in node.queues.attached():
         workspace = shown.get(agent.key.slug)
         if workspace is not None:
@@ -39,6 +34,38 @@ def workspaces(state: Any) -> dict[str, Any]:
                 "queue": agent.queue_name,
                 "limit": agent.limit,
                 "running": len(agent.running),
+                "in_hand": agent.in_hand,
                 "queued": node.queue_length(agent.queue_name),
             }
     return {"node_id": node.node_id, "cached_agents": len(node.cache), "workspaces": shown}
+
+
+@control_command(args=[("user_id", str), ("project_id", str)], signature="<user_id> <project_id>")
+def reset_workspace(state: Any, user_id: str, project_id: str) -> dict[str, Any]:
+    """Stop all work of a workspace that this node hosts, and begin it anew."""
+    return _command(state, user_id, project_id, lambda space: {"ok": "reset", "runs_ended": space.reset()})
+
+
+@control_command(args=[("user_id", str), ("project_id", str)], signature="<user_id> <project_id>")
+def close_workspace(state: Any, user_id: str, project_id: str) -> dict[str, Any]:
+    """Close a workspace that this node hosts, after its running work has ended."""
+
+    def close(space: UserWorkerSpace) -> dict[str, Any]:
+        # Commands are answered on the worker's loop, which must not wait for running work.
+        threading.Thread(target=space.cleanup, args=["operator"], name="node-closing", daemon=True).start()
+        return {"ok": "closing"}
+
+    return _command(state, user_id, project_id, close)
+
+
+def _command(
+    state: Any, user_id: str, project_id: str, act: Callable[[UserWorkerSpace], dict[str, Any]]
+) -> dict[str, Any]:
+    try:
+        key = WorkspaceKey(UUID(user_id), UUID(project_id))
+    except ValueError:
+        return {"error": "user_id and project_id are UUIDs"}
+    space = state.app.node.manager.get(key)
+    if space is None or not space.hosted:
+        return {"ok": "not hosted here"}
+    return act(space)

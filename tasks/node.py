@@ -1,11 +1,6 @@
-"""A node: one Celery worker process, the workspaces that it hosts and the threads that keep them true.
-
-Two small threads of its own: `beat` renews the node's claim on its workspaces and compares what is attached with the
-rows; `ears` listens for hints of changes, so that they take effect at once.
-"""
+"""A node: one Celery worker process, the workspaces that it hosts, and the work that comes to it."""
 
 import threading
-import time
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -15,33 +10,37 @@ from prometheus_client import start_http_server
 
 from settings import Settings
 from tasks.agent_queues import AgentQueues, Refusal
-from tasks.hosting import Hosting
+from tasks.ears import Ears
+from tasks.housekeeping import Chore, Housekeeping
+from tasks.keeper import Keeper
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
-from workspace.agent_health import AgentHealth
 from workspace.announcements import Announcements
-from workspace.broadcast import Change, Notice, parse_notice
+from workspace.broadcast import Change, Notice
 from workspace.broker_queues import BrokerQueues
+from workspace.cancellation import failure_of
+from workspace.claims import Claims
 from workspace.direct_run import DirectRun
-from workspace.errors import AgentDeleted, Cancelled, RunFailure, WorkerLost, WorkerShutdown
+from workspace.errors import AgentDeleted, Cancelled, WorkerShutdown
+from workspace.hosted_space import HostedSpace
+from workspace.leases import Leases
+from workspace.manager import WorkerSpaceManager
 from workspace.metrics import WORKSPACES_HOSTED
-from workspace.names import NODES_CHANNEL, WorkspaceKey
-from workspace.sweeper import Sweeper
+from workspace.names import WorkspaceKey
+from workspace.space import UserWorkerSpace
+from workspace.sweeping import Sweeper
+from workspace.sweeping.lost_hosts import LostHosts
 
 log = structlog.get_logger(__name__)
 
 RECONCILE_INTERVAL = 10.0
 """Seconds between two comparisons of the attached agents with their rows, for hints that were lost."""
 ANNOUNCE_INTERVAL = 1.0
-
-
-class HostedWorkspace:
-    """What this node knows of a workspace that it hosts."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.hosted_since = time.monotonic()
-        self.last_used = time.monotonic()
+CANCEL_INTERVAL = 1.0
+"""Seconds between two looks for runs whose end was asked for: the hint comes at once, this is for the lost ones."""
+ATTACH_INTERVAL = 3.0
+IDLE_LOOKS = 20
+"""How often an idle time is looked at while it passes."""
 
 
 class Node:
@@ -50,40 +49,56 @@ class Node:
     def __init__(
         self,
         *,
-        node_id: str,
         settings: Settings,
         queues: AgentQueues,
-        hosting: Hosting,
+        claims: Claims,
+        leases: Leases,
+        manager: WorkerSpaceManager,
         direct_run: DirectRun,
         sweeper: Sweeper,
+        lost_hosts: LostHosts,
         bus: AgentBus,
         cache: AgentCache,
-        health: AgentHealth,
         announcements: Announcements,
         broker: BrokerQueues,
         subscriber: redis.Redis,
     ) -> None:
-        self.node_id = node_id
+        self.node_id = claims.node_id
         self.queues = queues
         self.cache = cache
+        self.manager = manager
         self._settings = settings
-        self._hosting = hosting
+        self._claims = claims
         self._direct_run = direct_run
         self._sweeper = sweeper
+        self._lost_hosts = lost_hosts
         self._bus = bus
-        self._health = health
         self._announcements = announcements
         self._broker = broker
-        self._subscriber = subscriber
-        self._hosted: dict[WorkspaceKey, HostedWorkspace] = {}
-        self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._sweeping = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._steady_since = time.monotonic()
-        """Since when the database answers."""
         self._suspects: set[UUID] = set()
         """Tasks that seemed to run nowhere at the last look."""
+        self._keeper = Keeper(
+            settings=settings,
+            claims=claims,
+            leases=leases,
+            hosted=lambda: [space.host for space in manager.hosted() if space.host],
+            is_busy=lambda key: queues.running_of(key) > 0,
+        )
+        self._ears = Ears(subscriber, hear=self._hear, catch_up=self._reconcile)
+        self._housekeeping = Housekeeping(self._chores())
+
+    def _chores(self) -> list[Chore]:
+        idle = min(self._settings.workspace_idle_timeout, self._settings.agent_idle_timeout)
+        return [
+            Chore("announce", ANNOUNCE_INTERVAL, self._announcements.flush),
+            Chore("cancel", CANCEL_INTERVAL, self._stop_cancelled),
+            Chore("attach", ATTACH_INTERVAL, self._attach_needed),
+            Chore("reconcile", RECONCILE_INTERVAL, self._reconcile),
+            Chore("disown", RECONCILE_INTERVAL, self._disown),
+            Chore("close_idle", max(idle / IDLE_LOOKS, 0.5), self._close_idle),
+        ]
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -91,13 +106,13 @@ class Node:
         """Start the node's own threads, and serve its metrics where that is set."""
         if self._settings.node_metrics_port:
             start_http_server(self._settings.node_metrics_port, addr=self._settings.node_metrics_address)
-        for name, body in (("beat", self._beat), ("ears", self._listen)):
-            thread = threading.Thread(target=body, name=f"node-{name}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._keeper.start()
+        self._ears.start()
+        self._housekeeping.start()
 
     def begin_shutdown(self) -> None:
-        """Give running work its grace, then tell it to stop."""
+        """Host nothing more; give running work its grace, then tell it to stop."""
+        self._stopping.set()
         grace = threading.Timer(self._settings.node_shutdown_grace, self.queues.stop_all, [WorkerShutdown()])
         grace.daemon = True
         grace.start()
@@ -105,59 +120,31 @@ class Node:
     def finish_shutdown(self) -> None:
         """Give the workspaces away and ask for new hosts for those with work."""
         self._stopping.set()
+        for part in (self._keeper, self._ears, self._housekeeping):
+            part.stop()
         self._announcements.flush()
-        for key in self._hosting.release_all():
+        for key in self.manager.cleanup_all():
             self._bus.request_placement(key)
         log.info("node_stopped", node_id=self.node_id)
 
     # -- hosting ---------------------------------------------------------------------------------------------
 
-    def hosted(self) -> Mapping[WorkspaceKey, HostedWorkspace]:
-        """Return what this node hosts now."""
-        with self._lock:
-            return dict(self._hosted)
+    def hosted(self) -> list[UserWorkerSpace]:
+        """Return the workspaces that this node hosts now."""
+        return self.manager.hosted()
 
     def host(self, key: WorkspaceKey) -> bool:
         """Host a workspace, unless another living node does; returns whether this node hosts it now."""
         if self._stopping.is_set():
+            # Another node may take it; the sweeper asks again in any case.
             return False
-        with self._lock:
-            epoch = self._hosting.claim(key)
-            if epoch is None:
-                self._drop(key, WorkerLost())
-                return False
-            known = self._hosted.get(key)
-            if known is None or known.epoch != epoch:
-                self._hosted[key] = HostedWorkspace(epoch)
-                WORKSPACES_HOSTED.set(len(self._hosted))
-                log.info("workspace_hosted", user_id=str(key.user_id), project_id=str(key.project_id), epoch=epoch)
-        self._attach_where_needed([key])
-        return True
-
-    def _attach_where_needed(self, keys: list[WorkspaceKey]) -> None:
-        attached = {agent.agent_id for agent in self.queues.attached()}
-        for agent in self._hosting.agents_with_work(keys):
-            if agent.agent_id not in attached:
-                self._attach(agent.agent_id)
-
-    def _attach(self, agent_id: UUID) -> None:
-        """Attach one agent of a hosted workspace, or take over its row's present limit."""
-        for agent in self._hosting.agents([agent_id]):
-            with self._lock:
-                if agent.key in self._hosted:
-                    self._health.learn(agent.agent_id, agent.status, agent.status_reason)
-                    self.queues.attach(agent.key, agent.agent_id, agent.agent_name, agent.limit)
-
-    def _drop(self, key: WorkspaceKey, reason: RunFailure) -> None:
-        """Stop hosting a workspace at once: consumers cancelled, running work stopped."""
-        with self._lock:
-            if self._hosted.pop(key, None) is None:
-                return
-            WORKSPACES_HOSTED.set(len(self._hosted))
-            for agent in self.queues.attached():
-                if agent.key == key:
-                    self.queues.detach(agent.agent_id, reason)
-        log.warning("workspace_dropped", user_id=str(key.user_id), project_id=str(key.project_id), code=reason.code)
+        try:
+            return self.manager.get_or_create(key).initialize()
+        except redis.RedisError as error:
+            log.warning("workspace_not_claimed", **_ids(key), error=repr(error))
+            return False
+        finally:
+            WORKSPACES_HOSTED.set(len(self.manager.hosted()))
 
     # -- work ------------------------------------------------------------------------------------------------
 
@@ -165,72 +152,73 @@ class Node:
         """Run a task that came by an agent's queue.
 
         Returns:
-            False when the message has to go back because every slot is taken; True when it is dealt with, which
-            includes messages that are not for this queue, are told twice, or are of no task.
+            False when the message has to go back: every slot is taken, or the task waits for another host than this
+            node; True when it is dealt with, which includes messages that are not for this queue, are told twice, or
+            are of no task.
         """
         agent = self.queues.find(queue_name)
-        hosted = self._hosted.get(agent.key) if agent else None
-        if agent is None or hosted is None:
-            log.warning("message_refused", task_id=str(task_id), queue=queue_name, reason="not attached here")
-            return True
+        space = self.manager.get(agent.key) if agent else None
+        tenure = space.host.tenure if space and space.host else None
+        if agent is None or tenure is None or tenure.suspended:
+            return self._refuse(task_id, queue_name)
         slot = self.queues.enter(agent, task_id, message_id)
         if isinstance(slot, Refusal):
             return slot is Refusal.DUPLICATE
         try:
-            hosted.last_used = time.monotonic()
-            host = self._hosting.host(hosted.epoch)
-            if not self._direct_run.execute(task_id, agent.key, agent.agent_id, host, slot):
-                log.info("message_without_work", task_id=str(task_id), queue=queue_name)
+            tenure.touch()
+            host = self._claims.host(tenure.epoch)
+            if self._direct_run.execute(task_id, agent.key, agent.agent_id, host, slot):
+                tenure.touch()
+                return True
+            log.info("message_without_work", task_id=str(task_id), queue=queue_name)
+            return self._refuse(task_id, queue_name)
         finally:
             self.queues.leave(slot)
-        return True
+
+    def _refuse(self, task_id: UUID, queue_name: str) -> bool:
+        """Deal with a message that starts nothing under this node's claim; returns whether nobody has a use for it.
+
+        A task that still waits, on this queue, waits for the claim's heir: another node, or this one after a reset.
+        """
+        waiting = self._claims.belongs_on(task_id, queue_name)
+        agent = self.queues.find(queue_name)
+        space = self.manager.get(agent.key) if agent else None
+        if waiting and space and space.host:
+            self._compare(space.host, self._claims.own([space.key]))
+        log.info("message_refused", task_id=str(task_id), queue=queue_name, goes_back=waiting)
+        return not waiting
 
     def queue_length(self, queue_name: str) -> int:
         """Return how many messages wait on a queue."""
         return self._broker.length(queue_name)
 
     def sweep(self) -> Mapping[str, int]:
-        """Mend what was lost anywhere; returns how much of what.
-
-        After the database was away every node's claim looks lapsed until it has been renewed, so nobody is taken for
-        lost before each had the time for that.
-        """
-        settled = time.monotonic() - self._steady_since > self._settings.node_lease_renewal + ANNOUNCE_INTERVAL
+        """Mend what was lost anywhere; returns how much of what."""
         if not self._sweeping.acquire(blocking=False):
             return {}  # the one before still runs: something is slow, and two would make it slower
         try:
-            return self._sweeper.sweep(judge_nodes=settled)
+            return self._sweeper.sweep()
         finally:
             self._sweeping.release()
 
-    # -- the two threads -------------------------------------------------------------------------------------
+    # -- chores ----------------------------------------------------------------------------------------------
 
-    def _beat(self) -> None:
-        renewed = reconciled = time.monotonic()
-        while not self._stopping.wait(ANNOUNCE_INTERVAL):
-            now = time.monotonic()
-            try:
-                self._announcements.flush()
-                if now - renewed >= self._settings.node_lease_renewal:
-                    self._renew()
-                    renewed = now
-                if now - reconciled >= RECONCILE_INTERVAL:
-                    reconciled = now
-                    self._reconcile()
-            except Exception:  # the database is away: keep the thread, try again
-                log.exception("node_beat_failed")
-                self._steady_since = time.monotonic()
+    def _hosts(self) -> dict[WorkspaceKey, HostedSpace]:
+        return {space.key: space.host for space in self.manager.hosted() if space.host}
 
-    def _renew(self) -> None:
-        # What is hosted is read before the rows are: a workspace claimed in between is in the rows alone.
-        hosted = self.hosted()
-        ours = self._hosting.renew()
-        for key in hosted:
-            if key not in ours:
-                self._drop(key, WorkerLost())
-        for key in ours.difference(hosted):
-            self.host(key)
-        self._attach_where_needed(list(self.hosted()))
+    def _attach_needed(self) -> None:
+        """Attach agents with work whose hint was lost, or that were let go at the moment they were needed."""
+        hosts = self._hosts()
+        attached = {agent.agent_id for agent in self.queues.attached()}
+        for agent in self._claims.agents_with_work(hosts):
+            if agent.agent_id not in attached:
+                hosts[agent.key].attach(agent)
+
+    def _stop_cancelled(self) -> None:
+        for task_id, run in self._claims.cancelling().items():
+            if run.cancel_reason is not None:
+                key = WorkspaceKey(run.user_id, run.project_id)
+                self.queues.stop_tasks(key, [task_id], failure_of(run.cancel_reason))
 
     def _disown(self) -> None:
         """End tasks that the rows say run here and that do not.
@@ -239,62 +227,87 @@ class Node:
         touch such a row while this node lives. Two looks, so that a task between its start and its slot is not taken
         for one.
         """
-        suspects = self._hosting.running() - self.queues.running()
+        suspects = self._claims.running() - self.queues.running()
         for task_id in suspects & self._suspects:
             log.error("task_disowned", task_id=str(task_id))
-            self._sweeper.fail_one(task_id, self.node_id)
+            self._lost_hosts.fail_one(task_id, self.node_id)
         self._suspects = suspects - self._suspects
 
     def _reconcile(self) -> None:
-        self._disown()
+        """Compare what is hosted and attached with the rows."""
+        hosts = self._hosts()
+        own = self._claims.own()
+        for host in hosts.values():
+            self._compare(host, own)
         attached = self.queues.attached()
-        rows = {agent.agent_id: agent for agent in self._hosting.agents([agent.agent_id for agent in attached])}
+        rows = {agent.agent_id: agent for agent in self._claims.agents([agent.agent_id for agent in attached])}
         for agent in attached:
             row = rows.get(agent.agent_id)
             if row is None:
                 self.queues.detach(agent.agent_id, AgentDeleted())
-            else:
+            elif row.limit != agent.limit:
                 self.queues.attach(row.key, row.agent_id, row.agent_name, row.limit)
 
-    def _listen(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with self._subscriber.pubsub(ignore_subscribe_messages=True) as channel:
-                    channel.subscribe(NODES_CHANNEL)
-                    self._reconcile()  # what was said while nobody listened
-                    while not self._stopping.is_set():
-                        message = channel.get_message(timeout=1.0)
-                        if message is not None:
-                            self._hear(message["data"])
-            except redis.RedisError as error:
-                log.warning("node_ears_lost", error=repr(error))
-                self._stopping.wait(1.0)
-            except Exception:
-                log.exception("node_ears_failed")
-                self._stopping.wait(1.0)
+    def _compare(self, host: HostedSpace, own: Mapping[WorkspaceKey, int]) -> None:
+        """See that a workspace is hosted under the epoch of its row."""
+        tenure = host.tenure
+        if tenure is not None and not tenure.closing and own.get(host.key) != tenure.epoch:
+            log.warning("workspace_differs_from_its_row", **_ids(host.key), epoch=tenure.epoch)
+            host.open()  # which reads the row again: a claim may have changed it between the two looks
 
-    def _hear(self, data: bytes) -> None:
-        notice = parse_notice(data)
-        if notice is None or notice.key not in self._hosted:
+    def _close_idle(self) -> None:
+        """Let go of agents, and close workspaces, that nobody used for long."""
+        for agent in self.queues.idle(self._settings.agent_idle_timeout):
+            self.queues.detach(agent.agent_id, None)
+        for space in self.manager.hosted():
+            tenure = space.host.tenure if space.host else None
+            timeout = space.idle_timeout or self._settings.workspace_idle_timeout
+            if tenure and tenure.idle_seconds >= timeout and not self.queues.running_of(space.key):
+                space.cleanup("idle")
+        WORKSPACES_HOSTED.set(len(self.manager.hosted()))
+
+    # -- what is told ----------------------------------------------------------------------------------------
+
+    def _hear(self, notice: Notice) -> None:
+        if notice.change in {Change.AGENT_CHANGED, Change.AGENT_DELETED} and notice.agent_id is not None:
+            self.cache.invalidate(notice.key, notice.agent_id)
+        space = self.manager.get(notice.key)
+        host = space.host if space and space.hosted else None
+        if space is None or host is None:
             return
-        try:
-            self._act(notice)
-        except Exception:  # the database is away: the comparison with the rows will find it
-            log.exception("notice_failed", change=notice.change)
-
-    def _act(self, notice: Notice) -> None:
-        if notice.change is Change.WORKSPACE_DELETED:
-            self._drop(notice.key, AgentDeleted("The project was deleted."))
-        elif notice.change is Change.TASKS_CANCELLED:
-            self.queues.stop_tasks(notice.key, notice.task_ids, Cancelled())
-        elif notice.agent_id is None:
-            log.warning("notice_malformed", change=notice.change)
-        elif notice.change is Change.AGENT_DELETED:
-            self.cache.invalidate(notice.agent_id)
-            self.queues.detach(notice.agent_id, AgentDeleted())
-        elif notice.change is Change.AGENT_NEEDED:
-            self._attach(notice.agent_id)
+        if notice.agent_id is not None:
+            self._hear_of_agent(notice.change, notice.agent_id, host)
         else:
-            self.cache.invalidate(notice.agent_id)
-            if any(agent.agent_id == notice.agent_id for agent in self.queues.attached()):
-                self._attach(notice.agent_id)
+            self._hear_of_workspace(notice, space, host)
+
+    def _hear_of_agent(self, change: Change, agent_id: UUID, host: HostedSpace) -> None:
+        match change:
+            case Change.AGENT_DELETED:
+                host.detach(agent_id, AgentDeleted())
+            case Change.AGENT_NEEDED:
+                host.attach_by_id(agent_id)
+            case Change.AGENT_CHANGED:
+                if any(agent.agent_id == agent_id for agent in self.queues.attached_to(host.key)):
+                    host.attach_by_id(agent_id)
+            case _:
+                log.warning("notice_malformed", change=change)
+
+    def _hear_of_workspace(self, notice: Notice, space: UserWorkerSpace, host: HostedSpace) -> None:
+        match notice.change:
+            case Change.WORKSPACE_DELETED:
+                host.lose(AgentDeleted("The project was deleted."))
+                self.manager.forget(notice.key)
+            case Change.WORKSPACE_RESET:
+                host.reset(Cancelled("The workspace was reset."))
+            case Change.WORKSPACE_CLOSING:
+                # Running work gets its grace, for which nobody else should wait.
+                threading.Thread(target=space.cleanup, args=["asked"], name="node-closing", daemon=True).start()
+            case Change.TASKS_CANCELLED:
+                reason = failure_of(notice.reason) if notice.reason else Cancelled()
+                self.queues.stop_tasks(notice.key, notice.task_ids, reason)
+            case _:
+                log.warning("notice_malformed", change=notice.change)
+
+
+def _ids(key: WorkspaceKey) -> dict[str, str]:
+    return {"user_id": str(key.user_id), "project_id": str(key.project_id)}

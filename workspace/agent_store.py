@@ -4,17 +4,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, select
 from sqlalchemy.exc import IntegrityError
 
-from models import Run, Task, UserAgent, utc_now
-from models.statuses import AgentStatus, RunStatus, TaskStatus
+from models import Run, Task, UserAgent
+from models.statuses import AgentStatus, CancelReason, TaskStatus
 from models.tenancy import Database
 from workspace.agent_cache import AgentCache, CachedAgent
 from workspace.agent_config import AgentConfig
-from workspace.errors import AgentDeleted, AgentNameTaken, InvalidInput, NotFound
-from workspace.events import Failure
-from workspace.ledger import QueuedTask, release_next
+from workspace.cancellation import Ending, end_runs, unfinished_runs
+from workspace.errors import AgentNameTaken, InvalidInput, NotFound
 from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest, fetch_page
 
@@ -26,19 +25,11 @@ class AgentView(NamedTuple):
     status: AgentStatus
 
 
-class EndedRun(NamedTuple):
-    """A run that ended with its agent."""
-
-    run_id: UUID
-    session_id: UUID
-
-
 class Deletion(NamedTuple):
-    """What went with a deleted agent, and what that released."""
+    """What went with a deleted agent."""
 
     agent_name: str
-    ended: list[EndedRun]
-    released: list[QueuedTask]
+    ending: Ending
 
 
 class AgentStore:
@@ -137,9 +128,6 @@ class AgentStore:
         Raises:
             NotFound: no such agent in the project.
         """
-        reason = AgentDeleted()
-        error = Failure(error_code=reason.code, detail=reason.detail).model_dump(mode="json")
-        ended_with = {"finished_at": utc_now(), "error": error}
         with self._database.tenant_session(key.user_id) as session:
             # Locked as a message locks it: new ones wait. What a finish refers to is not locked before its task is.
             agent = session.scalars(
@@ -149,36 +137,12 @@ class AgentStore:
             ).one_or_none()
             if agent is None:
                 raise NotFound
-            tasks = session.execute(
-                update(Task)
-                .where(Task.agent_id == agent_id, Task.status.in_(TaskStatus.active()))
-                .values(status=TaskStatus.CANCELLED, **ended_with)
-                .returning(Task.run_id, Task.session_id)
-                .execution_options(synchronize_session=False)
-            ).all()
-            ended = [EndedRun(*row) for row in tasks]
-            session.execute(
-                update(Run)
-                .where(Run.id.in_([run.run_id for run in ended]), Run.status.in_(RunStatus.active()))
-                .values(status=RunStatus.CANCELLED, **ended_with)
-                .execution_options(synchronize_session=False)
-            )
-            released = [release_next(session, key, session_id) for session_id in {run.session_id for run in ended}]
+            its_runs = select(Task.run_id).where(Task.agent_id == agent_id, Task.status.in_(TaskStatus.active()))
+            ending = end_runs(session, key, unfinished_runs(session, Run.id.in_(its_runs)), CancelReason.AGENT_DELETED)
             session.delete(agent)
             session.commit()
         self._cache.invalidate(agent_id)
-        return Deletion(agent.name, ended, [task for task in released if task])
-
-    def announced(self, key: WorkspaceKey, run_id: UUID) -> None:
-        """Note that the end of a run was told, so that the sweeper does not tell it again."""
-        with self._database.tenant_session(key.user_id) as session:
-            session.execute(
-                update(Run)
-                .where(Run.id == run_id)
-                .values(announced_at=utc_now())
-                .execution_options(synchronize_session=False)
-            )
-            session.commit()
+        return Deletion(agent.name, ending)
 
     def config(self, key: WorkspaceKey, agent_id: UUID, at_least: int) -> AgentConfig | None:
         """Return the config for a task that was accepted with version `at_least`, from memory if it is fresh there."""

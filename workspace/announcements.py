@@ -6,12 +6,27 @@ twice, which a client sees as the same fact again.
 """
 
 import threading
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import update
 
 from models import Run, utc_now
 from models.tenancy import Database
+
+
+def mark_announced(database: Database, runs: Collection[UUID]) -> None:
+    """Note that the ends of these runs were told."""
+    if not runs:
+        return
+    with database.system_session("announced runs") as session:
+        session.execute(
+            update(Run)
+            .where(Run.id.in_(runs))
+            .values(announced_at=utc_now())
+            .execution_options(synchronize_session=False)
+        )
+        session.commit()
 
 
 class Announcements:
@@ -34,14 +49,7 @@ class Announcements:
         if not told:
             return 0
         try:
-            with self._database.system_session("announced runs") as session:
-                session.execute(
-                    update(Run)
-                    .where(Run.id.in_(told))
-                    .values(announced_at=utc_now())
-                    .execution_options(synchronize_session=False)
-                )
-                session.commit()
+            mark_announced(self._database, told)
         except Exception:
             with self._lock:
                 self._told = told + self._told

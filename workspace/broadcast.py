@@ -12,6 +12,7 @@ import redis
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.statuses import CancelReason
 from workspace.names import NODES_CHANNEL, WorkspaceKey
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,9 @@ class Change(StrEnum):
     AGENT_CHANGED = "agent_changed"
     AGENT_DELETED = "agent_deleted"
     WORKSPACE_DELETED = "workspace_deleted"
-    TASKS_CANCELLED = "tasks_cancelled"  # their rows are gone or settled
+    WORKSPACE_RESET = "workspace_reset"  # its rows have a new epoch
+    WORKSPACE_CLOSING = "workspace_closing"  # its owner wants it closed
+    TASKS_CANCELLED = "tasks_cancelled"  # their rows are gone, settled or marked
 
 
 class Notice(BaseModel):
@@ -37,6 +40,8 @@ class Notice(BaseModel):
     project_id: UUID
     agent_id: UUID | None = None
     task_ids: tuple[UUID, ...] = ()
+    reason: CancelReason | None = None
+    """Why the tasks are to end; none: their rows are gone."""
 
     @property
     def key(self) -> WorkspaceKey:
@@ -57,6 +62,7 @@ class Broadcaster:
         agent_id: UUID | None = None,
         *,
         task_ids: Iterable[UUID] = (),
+        reason: CancelReason | None = None,
     ) -> bool:
         """Send one hint; returns whether it went out."""
         notice = Notice(
@@ -65,6 +71,7 @@ class Broadcaster:
             project_id=key.project_id,
             agent_id=agent_id,
             task_ids=tuple(task_ids),
+            reason=reason,
         )
         try:
             self._client.publish(NODES_CHANNEL, notice.model_dump_json())

@@ -14,13 +14,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models import utc_now
-from models.statuses import AgentStatus, MessageRole, RunMode
+from models.statuses import AgentStatus, HeldReason, MessageRole, RunMode
 from settings import Settings
 from workspace.agent_bus import AgentBus
 from workspace.agent_config import AgentConfig
 from workspace.agent_health import AgentHealth
 from workspace.announcements import Announcements
-from workspace.errors import AgentDeleted, InternalFailure, RunFailure, WorkerShutdown
+from workspace.errors import AgentDeleted, Cancelled, InternalFailure, RunFailure, WorkerShutdown
 from workspace.event_publisher import EventPublisher
 from workspace.events import (
     AgentStatusChanged,
@@ -28,20 +28,24 @@ from workspace.events import (
     Failure,
     MessageCreated,
     Payload,
+    RunCancelled,
     RunCompleted,
     RunFailed,
     TaskCompleted,
     TaskFailed,
     TaskProgress,
     TaskStarted,
+    TaskWaiting,
     Usage,
 )
 from workspace.history import fit, prompt
 from workspace.interruptible import StopSignal
-from workspace.ledger import Host, Ledger, Settled, StartedTask
+from workspace.ledger import HeldBack, Host, Ledger, QueuedTask, Settled, StartedTask
 from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
 from workspace.names import WorkspaceKey
-from workspace.runner import AgentRunner, Assignment, Failed, Final
+from workspace.runner import AgentRunner, Assignment, Backoff, Failed, Final
+from workspace.task_waits import TaskWaits
+from workspace.user_cap import UserCap
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +91,8 @@ class DirectRun:
         health: AgentHealth,
         announcements: Announcements,
         load_config: ConfigLoader,
+        user_cap: UserCap,
+        waits: TaskWaits,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -96,6 +102,8 @@ class DirectRun:
         self._health = health
         self._announcements = announcements
         self._load_config = load_config
+        self._user_cap = user_cap
+        self._waits = waits
 
     def execute(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host, slot: Slot) -> bool:
         """Run one task to its end, in the slot that it holds.
@@ -106,6 +114,9 @@ class DirectRun:
         task = self._ledger.start(task_id, key, agent_id, host)
         if task is None:
             return False
+        if isinstance(task, HeldBack):
+            self._hold_back(task_id, key, agent_id, task)
+            return True
         with structlog.contextvars.bound_contextvars(run_id=str(task.run_id), session_id=str(task.session_id)):
             self._announce_start(task, was_idle=slot.is_alone())
             try:
@@ -119,6 +130,28 @@ class DirectRun:
                 log.exception("outcome_not_written")
                 self._settle(task, Failed(failure=InternalFailure(), usage=Usage()), slot)
         return True
+
+    def _hold_back(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, held: HeldBack) -> None:
+        """Tell that the task waits for the user's other work; should that have ended meanwhile, let it go at once."""
+        scope = EventScope(key=key, session_id=held.session_id, run_id=held.run_id, task_id=task_id)
+        self._publisher.publish(
+            scope,
+            TaskWaiting(
+                agent_id=agent_id,
+                agent_name=held.agent_name,
+                reason=HeldReason.USER_CAP.value,
+                detail=f"As many tasks of yours are at work as may be at once: {self._settings.user_task_cap}.",
+            ),
+        )
+        self._let_go(key.user_id)
+
+    def _let_go(self, user_id: UUID) -> None:
+        """Send what waited for the user-wide cap and may go now."""
+        for task in _patiently(lambda: self._user_cap.release(user_id)):
+            self._send(task)
+
+    def _send(self, task: QueuedTask) -> None:
+        self._bus.send_task_to_agent(task.key, task.agent_name, task.id)
 
     def _announce_start(self, task: StartedTask, *, was_idle: bool) -> None:
         events: list[Payload] = []
@@ -150,7 +183,10 @@ class DirectRun:
         def send(piece: TaskProgress) -> None:
             self._publisher.publish(scope, piece)
 
-        return self._runner.run(assignment, send, stop)
+        def tell_backoff(backoff: Backoff) -> None:
+            self._waits.tell(task.key, task.id, reason=backoff.reason, attempt=backoff.attempt, seconds=backoff.seconds)
+
+        return self._runner.run(assignment, send, stop, tell_backoff)
 
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
         match outcome:
@@ -160,6 +196,11 @@ class DirectRun:
             case Failed(failure=WorkerShutdown()) if _patiently(lambda: self._ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))
                 return
+            case Failed(failure=(Cancelled() | WorkerShutdown()) as failure, text=text, usage=usage):
+                # What can not be put back on the queue was cancelled meanwhile.
+                told = describe(failure if isinstance(failure, Cancelled) else Cancelled())
+                settled = _patiently(lambda: self._ledger.cancel(task, told, usage, text=text))
+                events = _cancellation(task, text, told, settled)
             case Failed(failure=failure, usage=usage):
                 told = describe(failure)
                 settled = _patiently(lambda: self._ledger.fail(task, told, usage))
@@ -176,15 +217,27 @@ class DirectRun:
         self, task: StartedTask, outcome: Final | Failed, settled: Settled, events: list[Payload], slot: Slot
     ) -> None:
         """Tell of what is committed, and send what it released."""
-        TASKS_SETTLED.labels("completed" if isinstance(outcome, Final) else "failed").inc()
+        TASKS_SETTLED.labels(_label(outcome)).inc()
         TASK_SECONDS.observe(_duration(task))
         if settled.next_task:
-            self._bus.send_task_to_agent(*settled.next_task[1:], settled.next_task.id)
+            self._send(settled.next_task)
+        if settled.crowded:
+            self._let_go(task.key.user_id)
         changed = _patiently(lambda: self._health.record(task.key, task.agent_id, outcome))
         if changed or slot.is_alone():
             events.append(_status(task, *self._health.status(task.agent_id)))
         if self._publisher.publish(_scope(task), *events) is not None:
             self._announcements.add(task.run_id)
+
+
+def _label(outcome: Final | Failed) -> str:
+    match outcome:
+        case Final():
+            return "completed"
+        case Failed(failure=Cancelled()):
+            return "cancelled"
+        case _:
+            return "failed"
 
 
 def _scope(task: StartedTask) -> EventScope:
@@ -209,15 +262,26 @@ def _success(task: StartedTask, outcome: Final, settled: Settled | None) -> list
         TaskCompleted(
             agent_id=task.agent_id, agent_name=task.agent_name, usage=outcome.usage, duration_seconds=_duration(task)
         ),
-        MessageCreated(
-            message_id=message_id,
-            role=MessageRole.ASSISTANT,
-            content=outcome.text,
-            agent_id=task.agent_id,
-            agent_name=task.agent_name,
-        ),
+        _message(task, message_id, outcome.text),
         RunCompleted(mode=RunMode.DIRECT, message_id=message_id, usage=outcome.usage),
     ]
+
+
+def _cancellation(task: StartedTask, text: str, told: Failure, settled: Settled | None) -> list[Payload]:
+    events: list[Payload] = []
+    if settled and settled.message_id:
+        events.append(_message(task, settled.message_id, text))
+    return [*events, RunCancelled(mode=RunMode.DIRECT, error=told)]
+
+
+def _message(task: StartedTask, message_id: UUID, text: str) -> MessageCreated:
+    return MessageCreated(
+        message_id=message_id,
+        role=MessageRole.ASSISTANT,
+        content=text,
+        agent_id=task.agent_id,
+        agent_name=task.agent_name,
+    )
 
 
 def _patiently(call: Callable[[], Result]) -> Result:

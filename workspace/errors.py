@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     AGENT_NAME_TAKEN = "agent_name_taken"
     AGENT_QUEUE_FULL = "agent_queue_full"
     SESSION_BUSY = "session_busy"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     TOO_MANY_STREAMS = "too_many_streams"
     DEFAULT_PROJECT = "default_project"
     OVERLOADED = "overloaded"
@@ -81,6 +82,18 @@ class AgentQueueFull(RequestError):
     def __init__(self, *, queued: int, limit: int, retry_after: float) -> None:
         super().__init__(f"The agent has {queued} tasks waiting, its queue takes {limit}.", retry_after=retry_after)
         self.queued = queued
+
+
+class SessionBusy(RequestError):
+    """The session has a run that is not finished."""
+
+    code = ErrorCode.SESSION_BUSY
+
+
+class IdempotencyConflict(RequestError):
+    """The Idempotency-Key came with another request before."""
+
+    code = ErrorCode.IDEMPOTENCY_CONFLICT
 
 
 class TooManyStreams(RequestError):

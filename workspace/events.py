@@ -149,6 +149,17 @@ class TaskFailed(Payload):
     error: Failure
 
 
+class TaskWaiting(Payload):
+    """The task goes on when something else has happened; it holds no slot until then."""
+
+    event_type = EventType.TASK_WAITING
+
+    agent_id: UUID | None
+    agent_name: str
+    reason: str = Field(description="`user_cap`: the user has as many tasks at work as one may have")
+    detail: str
+
+
 class RunCompleted(Payload):
     """The message is answered."""
 

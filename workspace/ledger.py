@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import String, Text, bindparam, cast, insert, or_, select, update
+from sqlalchemy import String, Text, and_, bindparam, cast, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import Json, Message, Run, Task, Workspace, new_id, utc_now
+from models import Json, Message, Run, Task, User, Workspace, new_id, utc_now
 from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from models.tenant_statement import TenantStatement, table_of, tenant
@@ -54,16 +54,26 @@ class QueuedTask(NamedTuple):
     agent_name: str
 
 
+class HeldBack(NamedTuple):
+    """A task that was not started: its user has as many at work as one may have."""
+
+    run_id: UUID
+    session_id: UUID
+    agent_name: str
+
+
 class Settled(NamedTuple):
     """What a finish wrote."""
 
     message_id: UUID | None
     next_task: QueuedTask | None
+    crowded: bool
+    """Whether tasks of the user may wait for the user-wide cap: `workspace.user_cap` has to look."""
 
 
 # The statements that run with each message are Core, and built and checked once.
 
-_runs, _tasks = table_of(Run), table_of(Task)
+_runs, _tasks, _users = table_of(Run), table_of(Task), table_of(User)
 _messages, _workspaces = table_of(Message), table_of(Workspace)
 
 _hosted = (
@@ -77,16 +87,46 @@ _hosted = (
     .exists()
 )
 
+# The first statement of a start locks the user's row, so that the second counts what runs without a race; it reads the
+# conversation on the way, which costs no round trip of its own. The conversation is that of the task's run.
+_at_work = _tasks.alias("at_work")
+_running_of_user = (
+    select(func.count(_at_work.c.id))
+    .where(_at_work.c.user_id == tenant(), _at_work.c.status == TaskStatus.RUNNING)
+    .scalar_subquery()
+)
+_wanted = _tasks.alias("wanted")
+
+
+def _of_task(column: Any) -> Any:
+    return select(column).where(_wanted.c.user_id == tenant(), _wanted.c.id == bindparam("task")).scalar_subquery()
+
+
+_LOCK_USER = TenantStatement(
+    select(_messages.c.role, _messages.c.content)
+    .select_from(_users.join(_messages, _messages.c.user_id == _users.c.id))
+    .where(
+        _users.c.id == tenant(),
+        _messages.c.user_id == tenant(),
+        _messages.c.session_id == _of_task(_wanted.c.session_id),
+        _messages.c.run_id <= _of_task(_wanted.c.run_id),
+    )
+    .order_by(_messages.c.run_id.desc(), _messages.c.id.desc())
+    .limit(bindparam("most"))
+    .with_for_update(key_share=True, of=_users)
+)
+
+_startable = (
+    _tasks.c.user_id == tenant(),
+    _tasks.c.id == bindparam("task"),
+    _tasks.c.project_id == bindparam("project"),
+    _tasks.c.agent_id == bindparam("agent"),
+    _tasks.c.status == TaskStatus.QUEUED,
+    _hosted,
+)
 _started_task = (
     update(_tasks)
-    .where(
-        _tasks.c.user_id == tenant(),
-        _tasks.c.id == bindparam("task"),
-        _tasks.c.project_id == bindparam("project"),
-        _tasks.c.agent_id == bindparam("agent"),
-        _tasks.c.status == TaskStatus.QUEUED,
-        _hosted,
-    )
+    .where(*_startable, _running_of_user < bindparam("most_running"))
     .values(
         status=TaskStatus.RUNNING,
         node_id=bindparam("host_node"),
@@ -104,21 +144,17 @@ _started_run = (
         _runs.c.id == _started_task.c.run_id,
         _runs.c.status == RunStatus.QUEUED,
     )
-    .values(status=RunStatus.RUNNING, started_at=bindparam("now"))
+    .values(status=RunStatus.RUNNING, started_at=func.coalesce(_runs.c.started_at, bindparam("now")))
     .returning(_runs.c.id)
     .cte("started_run")
 )
 _START = TenantStatement(select(_started_task).add_cte(_started_run))
 
-_CONVERSATION = TenantStatement(
-    select(_messages.c.role, _messages.c.content)
-    .where(
-        _messages.c.user_id == tenant(),
-        _messages.c.session_id == bindparam("session"),
-        _messages.c.run_id <= bindparam("run"),
-    )
-    .order_by(_messages.c.run_id.desc(), _messages.c.id.desc())
-    .limit(bindparam("most"))
+_HOLD_BACK = TenantStatement(
+    update(_tasks)
+    .where(*_startable, _running_of_user >= bindparam("most_running"))
+    .values(status=TaskStatus.HELD, held_reason=HeldReason.USER_CAP, sent_at=None)
+    .returning(_tasks.c.run_id, _tasks.c.session_id, _tasks.c.agent_name)
 )
 
 _own_task = (
@@ -180,14 +216,40 @@ _reply = (
     .returning(_messages.c.id)
     .cte("reply")
 )
-_COMPLETE = TenantStatement(select(_ended_task.c.run_id).add_cte(_ended_run, _reply))
-_FAIL = TenantStatement(select(_ended_task.c.run_id).add_cte(_ended_run))
+_capped = _tasks.alias("capped")
+_waits_for_cap = (
+    select(_capped.c.id)
+    .where(
+        _capped.c.user_id == tenant(),
+        _capped.c.status == TaskStatus.HELD,
+        _capped.c.held_reason == HeldReason.USER_CAP,
+    )
+    .exists()
+)
+# Both counts are of the moment before this statement, so the task that ends is among those at work.
+_outcome = select(_ended_task.c.run_id, _running_of_user.label("running"), _waits_for_cap.label("waits_for_cap"))
+_SETTLE_WITH_REPLY = TenantStatement(_outcome.add_cte(_ended_run, _reply))
+_SETTLE = TenantStatement(_outcome.add_cte(_ended_run))
 
-_REQUEUE = TenantStatement(
+_requeued_task = (
     update(_tasks)
     .where(*_own_task)
     .values(status=TaskStatus.QUEUED, sent_at=None, node_id=None, epoch=None)
-    .returning(_tasks.c.id)
+    .returning(_tasks.c.run_id)
+    .cte("requeued_task")
+)
+_requeued_run = (
+    update(_runs)
+    .where(_runs.c.user_id == tenant(), _runs.c.id == _requeued_task.c.run_id, _runs.c.status == RunStatus.RUNNING)
+    .values(status=RunStatus.QUEUED)
+    .returning(_runs.c.id)
+    .cte("requeued_run")
+)
+_REQUEUE = TenantStatement(select(_requeued_task.c.run_id).add_cte(_requeued_run))
+_IS_CANCELLED = TenantStatement(
+    select(_runs.c.id).where(
+        _runs.c.user_id == tenant(), _runs.c.id == bindparam("run"), _runs.c.cancel_requested_at.is_not(None)
+    )
 )
 
 _END_RUN = TenantStatement(
@@ -209,7 +271,11 @@ _next_held = (
         .where(
             _other.c.user_id == tenant(),
             _other.c.session_id == bindparam("session"),
-            or_(*(_other.c.status == status for status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING))),
+            or_(
+                *(_other.c.status == status for status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)),
+                # Its turn in the session has come; it waits for the user's other work.
+                and_(_other.c.status == TaskStatus.HELD, _other.c.held_reason == HeldReason.USER_CAP),
+            ),
         )
         .exists(),
     )
@@ -233,38 +299,38 @@ _RELEASE = TenantStatement(
 class Ledger:
     """Moves tasks and their runs."""
 
-    def __init__(self, database: Database, *, history_messages: int) -> None:
+    def __init__(self, database: Database, *, history_messages: int, user_task_cap: int) -> None:
         self._database = database
         self._history_messages = history_messages
+        self._user_task_cap = user_task_cap
 
-    def start(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host) -> StartedTask | None:
-        """Move a task `queued -> running` and read what it needs.
+    def start(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host) -> StartedTask | HeldBack | None:
+        """Move a task `queued -> running` and read what it needs, or hold it back for the user-wide cap.
 
         The ids of the queue that the message came by are part of the comparison, so a message put on another queue
         starts nothing.
 
         Returns:
-            The task, or `None` when there is nothing to start: settled, taken, held, of another queue or gone.
+            The task; or that it was held back; or `None` when there is nothing to start: settled, taken, held, of
+            another queue or gone.
         """
         started_at = utc_now()
+        wanted = {
+            "task": task_id,
+            "project": key.project_id,
+            "agent": agent_id,
+            "host_node": host.node_id,
+            "host_epoch": host.epoch,
+            "most_running": self._user_task_cap,
+        }
         with self._database.tenant_session(key.user_id) as session:
-            row = _START.execute(
-                session,
-                {
-                    "task": task_id,
-                    "project": key.project_id,
-                    "agent": agent_id,
-                    "host_node": host.node_id,
-                    "host_epoch": host.epoch,
-                    "now": started_at,
-                },
-            ).one_or_none()
-            if row is None:
-                return None
             most = max(self._history_messages, 1)
-            found: Any = _CONVERSATION.execute(session, {"session": row.session_id, "run": row.run_id, "most": most})
-            messages = [PastMessage(role, content) for role, content in found]
+            found: Any = _LOCK_USER.execute(session, {"task": task_id, "most": most}).all()
+            row = _START.execute(session, wanted | {"now": started_at}).one_or_none()
+            held = _HOLD_BACK.execute(session, wanted).one_or_none() if row is None else None
             session.commit()
+        if row is None:
+            return HeldBack._make(held) if held else None
         return StartedTask(
             id=task_id,
             key=key,
@@ -276,7 +342,7 @@ class Ledger:
             host=host,
             attempt=row.attempts,
             started_at=started_at,
-            newest_messages=messages,
+            newest_messages=[PastMessage(role, content) for role, content in found],
         )
 
     def complete(self, task: StartedTask, text: str, usage: Usage) -> Settled | None:
@@ -285,23 +351,7 @@ class Ledger:
         Returns:
             What was written, or `None` if the task is no longer this node's: then nothing was.
         """
-        message_id = new_id()
-        values = _own(task) | {
-            "task_status": TaskStatus.COMPLETED,
-            "run_status": RunStatus.COMPLETED,
-            "now": utc_now(),
-            "new_usage": usage.model_dump(mode="json"),
-            "new_error": None,
-            "reply": message_id,
-            "speaker": MessageRole.ASSISTANT.value,
-            "text": text,
-        }
-        with self._database.tenant_session(task.key.user_id) as session:
-            if _COMPLETE.execute(session, values).one_or_none() is None:
-                return None
-            next_task = release_next(session, task.key, task.session_id)
-            session.commit()
-        return Settled(message_id, next_task)
+        return self._settle(task, TaskStatus.COMPLETED, RunStatus.COMPLETED, usage, text=text)
 
     def fail(self, task: StartedTask, failure: Failure, usage: Usage) -> Settled | None:
         """Write that the task and its run failed, and release the session's next run.
@@ -309,26 +359,65 @@ class Ledger:
         Returns:
             As `complete`.
         """
+        return self._settle(task, TaskStatus.FAILED, RunStatus.FAILED, usage, failure=failure)
+
+    def cancel(self, task: StartedTask, failure: Failure, usage: Usage, *, text: str) -> Settled | None:
+        """Write that the task and its run were cancelled, keep what the agent wrote so far, release the next run.
+
+        Returns:
+            As `complete`.
+        """
+        return self._settle(
+            task, TaskStatus.CANCELLED, RunStatus.CANCELLED, usage, failure=failure, text=text if text else None
+        )
+
+    def _settle(
+        self,
+        task: StartedTask,
+        task_status: TaskStatus,
+        run_status: RunStatus,
+        usage: Usage,
+        *,
+        failure: Failure | None = None,
+        text: str | None = None,
+    ) -> Settled | None:
         values = _own(task) | {
-            "task_status": TaskStatus.FAILED,
-            "run_status": RunStatus.FAILED,
+            "task_status": task_status,
+            "run_status": run_status,
             "now": utc_now(),
             "new_usage": usage.model_dump(mode="json"),
-            "new_error": failure.model_dump(mode="json"),
+            "new_error": failure.model_dump(mode="json") if failure else None,
         }
+        message_id = None
+        statement = _SETTLE
+        if text is not None:
+            message_id = new_id()
+            statement = _SETTLE_WITH_REPLY
+            values |= {"reply": message_id, "speaker": MessageRole.ASSISTANT.value, "text": text}
         with self._database.tenant_session(task.key.user_id) as session:
-            if _FAIL.execute(session, values).one_or_none() is None:
+            row = statement.execute(session, values).one_or_none()
+            if row is None:
                 return None
             next_task = release_next(session, task.key, task.session_id)
             session.commit()
-        return Settled(None, next_task)
+        # Tasks that start at this very moment are not counted yet: half of the cap leaves room for them.
+        crowded = row.waits_for_cap or row.running * 2 >= self._user_task_cap
+        return Settled(message_id, next_task, crowded)
 
     def requeue(self, task: StartedTask) -> bool:
-        """Put a task that wrote nothing yet back to `queued`, for whichever node hosts the workspace next."""
+        """Put a task that wrote nothing yet back to `queued`, for whichever node hosts the workspace next.
+
+        Returns:
+            Whether it was; not if it is no longer this node's, or if its end was asked for meanwhile.
+        """
         with self._database.tenant_session(task.key.user_id) as session:
-            moved = _REQUEUE.execute(session, _own(task)).one_or_none() is not None
+            if _REQUEUE.execute(session, _own(task)).one_or_none() is None:
+                return False
+            # A cancel that waited for this statement finds the task queued; one that came before it is seen here.
+            if _IS_CANCELLED.execute(session, {"run": task.run_id}).one_or_none() is not None:
+                return False
             session.commit()
-        return moved
+        return True
 
 
 def _own(task: StartedTask) -> dict[str, object]:

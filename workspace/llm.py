@@ -59,8 +59,8 @@ class TurnSink(Protocol):
     def text(self, piece: str) -> None:
         """Take the next piece."""
 
-    def restart(self, attempt: int) -> None:
-        """Forget the pieces so far: the model is asked again."""
+    def restart(self, attempt: int, reason: str, seconds: float) -> None:
+        """Forget the pieces so far: the model is asked again, in some seconds."""
 
 
 class _PassingError(Exception):
@@ -134,7 +134,7 @@ class ModelClient:
         reason = error.reason if isinstance(error, _PassingError) else "unknown"
         MODEL_RETRIES.labels(reason).inc()
         log.warning("model_retry", reason=reason, attempt=state.attempt_number, detail=str(error))
-        sink.restart(state.attempt_number + 1)
+        sink.restart(state.attempt_number + 1, reason, state.upcoming_sleep)
 
     def _attempt(self, request: ModelRequest, sink: TurnSink, watch: Watch) -> ModelTurn:
         watch.begin_answer()

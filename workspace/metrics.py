@@ -32,6 +32,7 @@ REQUEST_SECONDS = Histogram("codelab_http_request_seconds", "HTTP requests", ["e
 MESSAGES_ACCEPTED = Counter("codelab_messages_accepted_total", "Messages accepted", ["mode"])
 PUBLISH_FAILURES = Counter("codelab_task_publish_failures_total", "Tasks that stay for the sweeper to send")
 TASKS_SETTLED = Counter("codelab_tasks_settled_total", "Tasks that ended", ["status"])
+RUNS_CANCELLED = Counter("codelab_runs_cancelled_total", "Runs ended before their answer", ["reason"])
 TASKS_RUNNING = Gauge("codelab_tasks_running", "Tasks that this node works on")
 TASK_SECONDS = Histogram("codelab_task_seconds", "Running time of a task", buckets=_SLOW)
 MODEL_FIRST_TOKEN = Histogram("codelab_model_first_token_seconds", "From a model call to its first text", buckets=_SLOW)
@@ -40,3 +41,11 @@ TASKS_SWEPT = Counter("codelab_tasks_swept_total", "What the sweeper mended", ["
 CACHE_LOOKUPS = Counter("codelab_agent_cache_lookups_total", "Agent configs asked for", ["result"])
 WORKSPACES_HOSTED = Gauge("codelab_workspaces_hosted", "Workspaces that this node hosts")
 AGENTS_ATTACHED = Gauge("codelab_agents_attached", "Agent queues that this node consumes")
+SWEEP_SECONDS = Histogram("codelab_sweep_step_seconds", "Time of a step of the sweep", ["step"], buckets=_FAST)
+WORKSPACES_RECOVERED = Counter("codelab_workspaces_recovered_total", "Workspaces taken over from a node that was lost")
+WORKSPACES_LOST = Counter("codelab_workspaces_lost_total", "Workspaces that this node lost to another one")
+WORKSPACES_SUSPENDED = Counter(
+    "codelab_workspaces_suspended_total", "Workspaces that this node let go of because it could not renew its claim"
+)
+WORKSPACES_CLOSED = Counter("codelab_workspaces_closed_total", "Workspaces closed", ["reason"])
+LEASE_RENEWALS = Counter("codelab_lease_renewals_total", "Renewals of a node's leases", ["result"])

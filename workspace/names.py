@@ -37,6 +37,18 @@ class WorkspaceKey(NamedTuple):
         """The name in admin views: `user{uuid}_project{uuid}`."""
         return f"user{self.user_id}_project{self.project_id}"
 
+    @classmethod
+    def of_slug(cls, slug: str) -> "WorkspaceKey":
+        """Return the key that a slug names.
+
+        Raises:
+            ValueError: it is no slug.
+        """
+        match = _SLUG.fullmatch(slug)
+        if match is None:
+            raise ValueError(slug)
+        return cls(UUID(match[1]), UUID(match[2]))
+
     @property
     def prefix(self) -> str:
         """What every Redis key of this tenant starts with."""
@@ -46,6 +58,15 @@ class WorkspaceKey(NamedTuple):
         """Return the name of an agent's own Celery queue."""
         return f"agent.user{self.user_id}.project{self.project_id}.{agent_name}"
 
+    @property
+    def lease(self) -> str:
+        """The key whose value is the node that hosts the workspace now."""
+        return f"{self.prefix}lease"
+
+    def task_wait(self, task_id: UUID) -> str:
+        """Return the key under which a running task says what it waits for."""
+        return f"{self.prefix}task:{task_id}:wait"
+
     def session_events(self, session_id: UUID) -> str:
         """Return the key of a session's event buffer, which is its pub/sub channel's name as well."""
         return f"{self.prefix}session:{session_id}:events"
@@ -53,6 +74,12 @@ class WorkspaceKey(NamedTuple):
 
 NODES_CHANNEL = "nodes:broadcast"
 """The pub/sub channel on which every node hears of changed agents. It carries ids and versions only."""
+
+LEASES_SINCE = "leases:since"
+"""Since when this Redis has its data, in milliseconds: until a TTL later, a missing lease may be a lost one."""
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_SLUG = re.compile(f"user({_UUID})_project({_UUID})")
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Names stand in queue and collection names."""

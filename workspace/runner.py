@@ -6,7 +6,7 @@ The runner holds no client of a store: what it needs comes in, what happens goes
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from workspace.agent_config import AgentConfig
 from workspace.errors import RunFailure
@@ -31,6 +31,8 @@ class Failed:
 
     failure: RunFailure
     usage: Usage
+    text: str = ""
+    """What it had said when it was stopped."""
 
 
 Outcome = Final | Failed
@@ -54,30 +56,59 @@ class Assignment:
 SendProgress = Callable[[TaskProgress], None]
 
 
+class Backoff(NamedTuple):
+    """The model is asked again after a while."""
+
+    reason: str
+    seconds: float
+    attempt: int
+
+
+TellBackoff = Callable[[Backoff], None]
+
+
 class Progress:
     """Coalesces pieces of text: the first is sent at once, then at most one in each interval."""
 
-    def __init__(self, send: SendProgress, *, interval: float, turn: int, first_attempt: int = 1) -> None:
+    def __init__(
+        self,
+        send: SendProgress,
+        tell_backoff: TellBackoff,
+        *,
+        interval: float,
+        turn: int,
+        first_attempt: int = 1,
+    ) -> None:
         self._send = send
+        self._tell_backoff = tell_backoff
         self._interval = interval
         self._turn = turn
         self._first_attempt = first_attempt
         self._attempt = first_attempt
         self._offset = 0
         self._waiting: list[str] = []
+        self._said: list[str] = []
         self._due = 0.0
 
     def text(self, piece: str) -> None:
         """Take the next piece."""
         self._waiting.append(piece)
+        self._said.append(piece)
         if time.monotonic() >= self._due:
             self.flush()
 
-    def restart(self, attempt: int) -> None:
-        """Start the turn's text over: the model is asked again."""
+    def restart(self, attempt: int, reason: str, seconds: float) -> None:
+        """Start the turn's text over: the model is asked again, after some seconds."""
         self._waiting.clear()
+        self._said.clear()
         self._offset = 0
         self._attempt = self._first_attempt + attempt - 1
+        self._tell_backoff(Backoff(reason, seconds, attempt))
+
+    @property
+    def said(self) -> str:
+        """The turn's text so far."""
+        return "".join(self._said)
 
     def flush(self) -> None:
         """Send what waits."""
@@ -113,9 +144,9 @@ class AgentRunner:
         self._model = model
         self._interval = progress_interval
 
-    def run(self, assignment: Assignment, send: SendProgress, stop: StopSignal) -> Outcome:
+    def run(self, assignment: Assignment, send: SendProgress, stop: StopSignal, tell_backoff: TellBackoff) -> Outcome:
         """Answer; every failure is an outcome, none is raised."""
-        progress = Progress(send, interval=self._interval, turn=1, first_attempt=assignment.first_attempt)
+        progress = Progress(send, tell_backoff, interval=self._interval, turn=1, first_attempt=assignment.first_attempt)
         watch = Watch(stop, deadline=assignment.deadline, on_wait=progress.before_wait)
         request = ModelRequest(
             model=assignment.model,
@@ -127,7 +158,8 @@ class AgentRunner:
         try:
             turn = self._model.turn(request, progress, watch)
         except Interrupted as interrupt:
-            return Failed(failure=interrupt.failure, usage=Usage())
+            progress.flush()
+            return Failed(failure=interrupt.failure, usage=Usage(), text=progress.said)
         except RunFailure as failure:
             return Failed(failure=failure, usage=Usage())
         return Final(text=turn.text, unsent=progress.take(), usage=turn.usage)

@@ -1,30 +1,50 @@
-"""`UserWorkerSpace`: the live backend side of one (user, project), and what the web asks of it."""
+"""`UserWorkerSpace`: the live backend side of one (user, project).
 
+Web processes and nodes share it. What is asked of a workspace works in every process; `hosted` says whether this one
+owns the consumers of its agents' queues (`workspace.hosted_space`). Where it does not, the host is told.
+"""
+
+import time
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from models.statuses import MessageRole, RunMode, TaskStatus
 from workspace.agent_bus import AgentBus
+from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
-from workspace.agent_store import AgentStore, AgentView, Deletion
+from workspace.agent_store import AgentMetrics, AgentStore, AgentView
 from workspace.broadcast import Broadcaster, Change
 from workspace.broker_queues import BrokerQueues
+from workspace.cancellation import Cancellation
 from workspace.chat_store import ChatStore
-from workspace.errors import AgentDeleted
+from workspace.endings import Endings
+from workspace.errors import AgentDeleted, Cancelled
 from workspace.event_publisher import NO_EVENT, EventPublisher
-from workspace.events import DirectAgentCall, EventScope, Failure, MessageCreated, RunCancelled
-from workspace.intake import Accepted, Intake
+from workspace.events import DirectAgentCall, EventScope, MessageCreated
+from workspace.hosted_space import HostedSpace, HostServices
+from workspace.idempotency import Receipts, Repeated
+from workspace.intake import Accepted, Intake, NewMessage
 from workspace.metrics import MESSAGES_ACCEPTED
 from workspace.names import WorkspaceKey
+from workspace.paging import Page, PageRequest
+from workspace.space_settings import SpaceSettings
+from workspace.space_store import SpaceStore
+from workspace.user_cap import UserCap
 
 
 class Receipt(NamedTuple):
     """What the sender of a message is told."""
 
-    accepted: Accepted
+    message_id: UUID
+    run_id: UUID
+    task_id: UUID
+    status: TaskStatus
+    queue_position: int
     cursor: str
     """The last event before this message; a reader that starts there misses nothing of it."""
+    replayed: bool = False
+    """Whether it is the first answer to a message that was sent again."""
 
 
 class SpaceServices(NamedTuple):
@@ -37,6 +57,23 @@ class SpaceServices(NamedTuple):
     agents: AgentStore
     chats: ChatStore
     broker: BrokerQueues
+    cache: AgentCache
+    cancellation: Cancellation
+    endings: Endings
+    receipts: Receipts
+    spaces: SpaceStore
+    user_cap: UserCap
+    remember_host: float
+    """Seconds for which a process trusts that a node still consumes the queue of an agent that it had a message for."""
+    host: HostServices | None = None
+    """Only on a node."""
+
+
+class _Asked(NamedTuple):
+    """A host that was asked to consume an agent's queue."""
+
+    host: tuple[str, int]
+    until: float
 
 
 class UserWorkerSpace:
@@ -45,22 +82,141 @@ class UserWorkerSpace:
     def __init__(self, key: WorkspaceKey, services: SpaceServices) -> None:
         self.key = key
         self._services = services
-        self._known_hosts: dict[UUID, tuple[str, int]] = {}
-        """Under which host (node, epoch) each agent was asked for by this process."""
+        self.host = HostedSpace(key, services.host) if services.host else None
+        self._asked: dict[UUID, _Asked] = {}
 
-    def handle_message(self, session_id: UUID, content: str, target_agent: str) -> Receipt:
+    # -- life ------------------------------------------------------------------------------------------------
+
+    @property
+    def hosted(self) -> bool:
+        """Whether this process owns the consumers of the workspace's agents."""
+        return self.host is not None and self.host.tenure is not None
+
+    def initialize(self) -> bool:
+        """Become the host where this process can be one, or ask for a host; returns whether it is hosted here now.
+
+        Raises:
+            redis.RedisError: on a node, when leases are out of reach.
+        """
+        if self.host is not None:
+            return self.host.open()
+        self._services.bus.request_placement(self.key)
+        return False
+
+    def configure(self, settings: SpaceSettings) -> None:
+        """Replace the settings; a host that is at work takes them over at its next claim.
+
+        Raises:
+            NotFound: the project is gone.
+        """
+        self._services.spaces.configure(self.key, settings)
+
+    def cleanup(self, reason: str = "asked") -> bool:
+        """Close the workspace gracefully: running work ends, the cache is cleared, the claim is given away.
+
+        Data is kept, and accepted messages are still answered: with work on its queues the workspace opens again.
+
+        Returns:
+            Whether this process hosted it. If not, the host is told and does it.
+        """
+        if self.host is not None and self.hosted:
+            return self.host.close(reason)
+        self._services.broadcaster.tell(Change.WORKSPACE_CLOSING, self.key)
+        return False
+
+    def reset(self) -> int:
+        """Stop all work now, forget what is cached, begin anew; returns how many runs were ended.
+
+        Raises:
+            NotFound: the project is gone.
+        """
+        ending = self._services.cancellation.reset(self.key)
+        self._services.cache.clear(self.key)
+        if self.host is not None and self.hosted:
+            self.host.reset(Cancelled(ending.failure.detail))
+        else:
+            self._services.broadcaster.tell(Change.WORKSPACE_RESET, self.key)
+            self._services.bus.request_placement(self.key)
+        self._services.endings.carry_out(self.key, ending)
+        return len(ending.ended)
+
+    def forget(self, sessions: Iterable[UUID], agent_names: Iterable[str]) -> None:
+        """End what is left of a deleted project: its work on the host, its queues, the streams of its sessions."""
+        self._services.broadcaster.tell(Change.WORKSPACE_DELETED, self.key)
+        self._services.cache.clear(self.key)
+        for name in agent_names:
+            self._services.broker.delete(self.key.agent_queue(name))
+        for session_id in sessions:
+            self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
+        for task in self._services.user_cap.release(self.key.user_id):
+            self.send_task_to_agent(task.agent_name, task.id, key=task.key)
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds without use after which the owner wants it closed; `None`: the system's setting."""
+        tenure = self.host.tenure if self.host else None
+        return tenure.settings.idle_timeout_seconds if tenure else None
+
+    # -- messages --------------------------------------------------------------------------------------------
+
+    def handle_message(self, message: NewMessage) -> Receipt:
         """Accept a message; from here on it is not lost.
 
         Raises:
             NotFound: no such session or agent in the project.
             AgentQueueFull: the agent's queue is full.
+            SessionBusy: the session is at work and the message asked to be refused then.
+            IdempotencyConflict: its key came with another message before.
         """
-        accepted = self._services.intake.accept(self.key, session_id, content, target_agent)
+        return self.direct_execution(message)
+
+    def direct_execution(self, message: NewMessage) -> Receipt:
+        """Give a message to the agent that it names.
+
+        Raises:
+            As `handle_message`.
+        """
+        accepted = self._services.intake.accept(self.key, message)
+        if isinstance(accepted, Repeated):
+            return _receipt_again(accepted)
         MESSAGES_ACCEPTED.labels(RunMode.DIRECT).inc()
-        cursor = self._tell_accepted(accepted, content)
+        self._services.endings.carry_out(self.key, accepted.interrupted)
+        cursor = self._tell_accepted(accepted, message.content)
+        if message.repeat:
+            self._services.receipts.write(self.key, accepted.run_id, _stored(accepted, cursor))
         if accepted.status is TaskStatus.QUEUED:
             self._send(accepted)
-        return Receipt(accepted, cursor)
+        elif accepted.waits_for_cap:
+            # The work that it waits for may have ended at this very moment.
+            self._let_go()
+        return Receipt(
+            accepted.message_id, accepted.run_id, accepted.task_id, accepted.status, accepted.queue_position, cursor
+        )
+
+    def cancel_run(self, run_id: UUID) -> None:
+        """End a run; what a node works on stops within the second and keeps what was written.
+
+        Raises:
+            NotFound: no such run in the project.
+        """
+        ending = self._services.cancellation.cancel_run(self.key, run_id)
+        self._services.endings.carry_out(self.key, ending)
+
+    def close_session(self, session_id: UUID) -> None:
+        """Delete a session with everything in it, and end its streams.
+
+        Raises:
+            NotFound: no such session in the project.
+        """
+        tasks = self._services.chats.delete(self.key, session_id)
+        if tasks:
+            self._services.broadcaster.tell(Change.TASKS_CANCELLED, self.key, task_ids=tasks)
+            self._let_go()
+        self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
+
+    def send_task_to_agent(self, agent_name: str, task_id: UUID, *, key: WorkspaceKey | None = None) -> bool:
+        """Put a task that is `queued` on its agent's queue; returns whether the broker took it."""
+        return self._services.bus.send_task_to_agent(key or self.key, agent_name, task_id)
 
     def _tell_accepted(self, accepted: Accepted, content: str) -> str:
         scope = EventScope(
@@ -78,19 +234,39 @@ class UserWorkerSpace:
 
     def _send(self, accepted: Accepted) -> None:
         """Publish the task; what the broker did not take, the sweeper sends and finds a host for."""
-        if self._services.bus.send_task_to_agent(self.key, accepted.target.agent_name, accepted.task_id):
+        if self.send_task_to_agent(accepted.target.agent_name, accepted.task_id):
             self._ensure_attached(accepted)
 
     def _ensure_attached(self, accepted: Accepted) -> None:
         """See that a node consumes the agent's queue: ask for a host, or tell the host of a first use."""
         host = accepted.target.host
         agent_id = accepted.target.agent_id
+        now = time.monotonic()
+        asked = self._asked.get(agent_id)
+        is_known = asked is not None and asked.host == host and asked.until > now
         if host is None:
             self._services.bus.request_placement(self.key)
-        elif self._known_hosts.get(agent_id) != host and self._services.broadcaster.tell(
-            Change.AGENT_NEEDED, self.key, agent_id
-        ):
-            self._known_hosts[agent_id] = host
+        elif is_known or self.register_agent(agent_id):
+            # Each message makes the agent's idle time begin anew, here as on its host.
+            self._asked[agent_id] = _Asked(host, now + self._services.remember_host)
+
+    def _let_go(self) -> None:
+        for task in self._services.user_cap.release(self.key.user_id):
+            self.send_task_to_agent(task.agent_name, task.id, key=task.key)
+
+    # -- agents ----------------------------------------------------------------------------------------------
+
+    def get_agent(self, agent_id: UUID) -> AgentView:
+        """Return one agent.
+
+        Raises:
+            NotFound: no such agent in the project.
+        """
+        return self._services.agents.get(self.key, agent_id)
+
+    def list_agents_for_project(self, request: PageRequest) -> Page[AgentView]:
+        """Return a page of the project's agents."""
+        return self._services.agents.page(self.key, request)
 
     def add_agent(self, config: AgentConfig) -> AgentView:
         """Make an agent. Its queue is attached at its first message.
@@ -118,36 +294,85 @@ class UserWorkerSpace:
             NotFound: no such agent in the project.
         """
         deletion = self._services.agents.delete(self.key, agent_id)
-        self._known_hosts.pop(agent_id, None)
-        self._services.broadcaster.tell(Change.AGENT_DELETED, self.key, agent_id)
+        self.deregister_agent(agent_id)
         self._services.broker.delete(self.key.agent_queue(deletion.agent_name))
-        self._tell_cancelled(deletion)
-        for task in deletion.released:
-            self._services.bus.send_task_to_agent(task.key, task.agent_name, task.id)
+        self._services.endings.carry_out(self.key, deletion.ending)
 
-    def _tell_cancelled(self, deletion: Deletion) -> None:
-        reason = AgentDeleted()
-        error = Failure(error_code=reason.code, detail=reason.detail)
-        for run in deletion.ended:
-            scope = EventScope(key=self.key, session_id=run.session_id, run_id=run.run_id)
-            if self._services.publisher.publish(scope, RunCancelled(mode=RunMode.DIRECT, error=error)):
-                self._services.agents.announced(self.key, run.run_id)
+    def register_agent(self, agent_id: UUID) -> bool:
+        """See that the host consumes the agent's queue under its limit; returns whether that was done or told."""
+        if self.host is not None and self.hosted:
+            self.host.attach_by_id(agent_id)
+            return True
+        return self._services.broadcaster.tell(Change.AGENT_NEEDED, self.key, agent_id)
 
-    def close_session(self, session_id: UUID) -> None:
-        """Delete a session with everything in it, and end its streams.
+    def deregister_agent(self, agent_id: UUID) -> None:
+        """Let go of the agent's queue and end its running work."""
+        self._asked.pop(agent_id, None)
+        if self.host is not None and self.hosted:
+            self.host.detach(agent_id, AgentDeleted())
+        else:
+            self._services.broadcaster.tell(Change.AGENT_DELETED, self.key, agent_id)
+
+    def reload_agent(self, agent_id: UUID) -> AgentConfig | None:
+        """Read an agent's config anew; `None` if the agent is gone."""
+        self.invalidate_agent(agent_id)
+        return self._services.agents.config(self.key, agent_id, 1)
+
+    def invalidate_agent(self, agent_id: UUID) -> None:
+        """Forget an agent's cached config, on every node."""
+        self._services.cache.invalidate(self.key, agent_id)
+        self._services.broadcaster.tell(Change.AGENT_CHANGED, self.key, agent_id)
+
+    def clear_agent_cache(self) -> None:
+        """Forget all cached configs of the project in this process and in Redis."""
+        self._services.cache.clear(self.key)
+
+    def get_agent_status(self, agent_id: UUID) -> AgentView:
+        """Return an agent with its present status.
 
         Raises:
-            NotFound: no such session in the project.
+            NotFound: no such agent in the project.
         """
-        tasks = self._services.chats.delete(self.key, session_id)
-        if tasks:
-            self._services.broadcaster.tell(Change.TASKS_CANCELLED, self.key, task_ids=tasks)
-        self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
+        return self._services.agents.get(self.key, agent_id)
 
-    def forget(self, sessions: Iterable[UUID], agent_names: Iterable[str]) -> None:
-        """End what is left of a deleted project: its work on the host, its queues, the streams of its sessions."""
-        self._services.broadcaster.tell(Change.WORKSPACE_DELETED, self.key)
-        for name in agent_names:
-            self._services.broker.delete(self.key.agent_queue(name))
-        for session_id in sessions:
-            self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
+    def get_agent_metrics(self, agent_id: UUID) -> AgentMetrics:
+        """Return how an agent did so far.
+
+        Raises:
+            NotFound: no such agent in the project.
+        """
+        return self._services.agents.metrics(self.key, agent_id)
+
+    # -- seeing it -------------------------------------------------------------------------------------------
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Return what this process knows of the workspace; times are in seconds."""
+        tenure = self.host.tenure if self.host else None
+        return {
+            "user_id": str(self.key.user_id),
+            "project_id": str(self.key.project_id),
+            "hosted": tenure is not None,
+            "epoch": tenure.epoch if tenure else None,
+            "suspended": tenure.suspended if tenure else False,
+            "uptime": round(tenure.hosted_seconds, 1) if tenure else None,
+            "idle_seconds": round(tenure.idle_seconds, 1) if tenure else None,
+            "cache_size": self._services.cache.size(self.key),
+        }
+
+
+def _stored(accepted: Accepted, cursor: str) -> dict[str, Any]:
+    return {"status": accepted.status.value, "queue_position": accepted.queue_position, "cursor": cursor}
+
+
+def _receipt_again(repeated: Repeated) -> Receipt:
+    # Without a receipt the process ended before it was written: all that happened since is in the buffer.
+    stored = repeated.receipt or {"status": TaskStatus.QUEUED.value, "queue_position": 0, "cursor": NO_EVENT}
+    return Receipt(
+        repeated.message_id,
+        repeated.run_id,
+        repeated.task_id,
+        TaskStatus(stored["status"]),
+        int(stored["queue_position"]),
+        str(stored["cursor"]),
+        replayed=True,
+    )

@@ -12,6 +12,8 @@ from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskSta
 from workspace.agent_config import AgentName
 from workspace.chat_store import RunView, SessionView
 from workspace.events import Failure, Usage
+from workspace.explanations import WaitCode, Why
+from workspace.intake import OnBusy
 
 
 class SessionRequest(RequestModel):
@@ -40,6 +42,11 @@ class MessageRequest(RequestModel):
 
     content: Text = Field(min_length=1, max_length=100_000)
     target_agent: AgentName = Field(description="the name of the agent that answers")
+    on_busy: OnBusy = Field(
+        OnBusy.ENQUEUE,
+        description="while a run of the session is not finished: `enqueue` answers this after it, `reject` refuses "
+        "this with 409 `session_busy`, `interrupt` cancels that run, keeps what it wrote, and answers this",
+    )
 
 
 class AcceptedResponse(ResponseModel):
@@ -95,6 +102,7 @@ class RunSummary(ResponseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    cancel_requested_at: datetime | None
 
     @classmethod
     def of(cls, run: Run) -> Self:
@@ -123,13 +131,26 @@ class TaskResponse(ResponseModel):
         return cls.model_validate(task, from_attributes=True)
 
 
+class WhyResponse(ResponseModel):
+    """Why a run is not finished."""
+
+    code: WaitCode
+    detail: str
+    agent_name: str | None
+    queue_position: int | None = Field(description="tasks ahead of it on the agent's queue")
+    run_id: UUID | None = Field(description="the run that it waits for")
+    retry_in: float | None = Field(description="seconds until the model is asked again")
+
+
 class RunResponse(RunSummary):
     """A run with its tasks."""
 
     tasks: list[TaskResponse]
+    why: WhyResponse | None = Field(description="null when the run has ended")
 
     @classmethod
-    def of_view(cls, view: RunView) -> Self:
+    def of_view(cls, view: RunView, why: Why | None) -> Self:
         """Return the response for a run and its tasks."""
         summary = RunSummary.of(view.run)
-        return cls(**dict(summary), tasks=[TaskResponse.of(task) for task in view.tasks])
+        tasks = [TaskResponse.of(task) for task in view.tasks]
+        return cls(**dict(summary), tasks=tasks, why=WhyResponse.model_validate(why._asdict()) if why else None)

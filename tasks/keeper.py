@@ -1,0 +1,140 @@
+"""Keeps a node's claims on its workspaces: renews their leases, and fences the node off where it could not.
+
+Two threads. `renew` talks to Redis, and while Redis does not answer to Postgres. `fence` does no I/O, so that nothing
+can keep it from stopping work whose claim may be another node's by now.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import redis
+import structlog
+
+from settings import Settings
+from workspace.claims import Claims
+from workspace.hosted_space import HostedSpace
+from workspace.leases import Leases
+from workspace.metrics import LEASE_RENEWALS
+from workspace.names import WorkspaceKey
+from workspace.tenure import Tenure
+
+log = structlog.get_logger(__name__)
+
+RETRY = 0.5
+"""Seconds until a renewal that failed is tried again."""
+LOOK = 0.25
+"""Seconds between two looks of the fence."""
+ASLEEP = 2.0
+"""Seconds between two looks after which the fence takes it that the whole process was stopped."""
+LAST_CHANCE = 1.0
+"""Seconds that a renewal gets after such a stop, before work is stopped: most often nobody took the workspaces."""
+
+
+class Keeper:
+    """Renews, and fences."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        claims: Claims,
+        leases: Leases,
+        hosted: Callable[[], Iterable[HostedSpace]],
+        is_busy: Callable[[WorkspaceKey], bool],
+    ) -> None:
+        """Take what it needs.
+
+        Args:
+            hosted: returns the workspaces that this node hosts.
+            is_busy: whether work of a workspace runs here.
+        """
+        self._interval = settings.node_lease_renewal
+        self._fence_after = settings.node_lease_fence
+        self._claims = claims
+        self._leases = leases
+        self._hosted = hosted
+        self._is_busy = is_busy
+        self._stopping = threading.Event()
+        self._wanted = threading.Event()
+        self._renewed = threading.Event()
+
+    def start(self) -> None:
+        """Start both threads."""
+        for name, body in (("keeper", self._keep), ("fence", self._fence)):
+            threading.Thread(target=body, name=f"node-{name}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Let both threads end; what is hosted by then is given away by others."""
+        self._stopping.set()
+        self._wanted.set()
+
+    # -- renewing --------------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                on_time = self.renew()
+            except Exception:  # whatever it is, the next attempt comes soon and the fence is there
+                log.exception("renewal_failed")
+                on_time = False
+            self._wanted.wait(self._interval if on_time else RETRY)
+            self._wanted.clear()
+
+    def renew(self) -> bool:
+        """Renew the claims on all hosted workspaces; returns whether Redis answered."""
+        began = time.monotonic()
+        spaces = {space.key: (space, space.tenure) for space in self._hosted()}
+        try:
+            renewal = self._leases.renew(self._claims.node_id, spaces)
+        except redis.RedisError as error:
+            log.warning("leases_not_renewed", error=repr(error))
+            LEASE_RENEWALS.labels("without_redis").inc()
+            self._extend(spaces, began)
+            return False
+        own = self._claims.own(renewal.retaken) if renewal.retaken else {}
+        for key, (space, tenure) in spaces.items():
+            if key in renewal.lost or (key in renewal.retaken and not _is_ours(own.get(key), tenure)):
+                self._lose(space, tenure)
+            elif space.tenure is tenure:
+                space.renewed(began + self._fence_after)
+        LEASE_RENEWALS.labels("renewed").inc()
+        self._renewed.set()
+        return True
+
+    def _extend(self, spaces: dict[WorkspaceKey, tuple[HostedSpace, Tenure | None]], began: float) -> None:
+        """Keep what work runs in by way of Postgres: Redis being away does not kill work."""
+        busy = {key for key in spaces if self._is_busy(key)}
+        own = self._claims.extend(busy)
+        for key in busy:
+            space, tenure = spaces[key]
+            if not _is_ours(own.get(key), tenure):
+                self._lose(space, tenure)
+            elif space.tenure is tenure:
+                space.renewed(began + self._fence_after)
+
+    def _lose(self, space: HostedSpace, tenure: Tenure | None) -> None:
+        if space.tenure is tenure:
+            space.lose()
+            self._leases.release(self._claims.node_id, [space.key])
+
+    # -- fencing ---------------------------------------------------------------------------------------------
+
+    def _fence(self) -> None:
+        looked = time.monotonic()
+        while not self._stopping.wait(LOOK):
+            now = time.monotonic()
+            if now - looked > ASLEEP:
+                log.warning("node_was_stopped", seconds=round(now - looked, 1))
+                self._renewed.clear()
+                self._wanted.set()
+                self._renewed.wait(LAST_CHANCE)
+            looked = time.monotonic()
+            for space in self._hosted():
+                tenure = space.tenure
+                if tenure is not None and not tenure.is_sure:
+                    space.suspend()
+
+
+def _is_ours(epoch: int | None, tenure: Tenure | None) -> bool:
+    return epoch is not None and tenure is not None and epoch == tenure.epoch

@@ -1,0 +1,50 @@
+"""What follows the end of runs: it is told, nodes that work on them stop, and what waited behind them is sent."""
+
+from models.statuses import RunStatus
+from models.tenancy import Database
+from workspace.agent_bus import AgentBus
+from workspace.announcements import mark_announced
+from workspace.broadcast import Broadcaster, Change
+from workspace.cancellation import Ending
+from workspace.event_publisher import EventPublisher
+from workspace.events import EventScope, RunCancelled, RunFailed
+from workspace.metrics import RUNS_CANCELLED
+from workspace.names import WorkspaceKey
+from workspace.user_cap import UserCap
+
+
+class Endings:
+    """Carries out what rows already say. What fails here is found by the sweeper and by the nodes themselves."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        publisher: EventPublisher,
+        broadcaster: Broadcaster,
+        bus: AgentBus,
+        user_cap: UserCap,
+    ) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._broadcaster = broadcaster
+        self._bus = bus
+        self._user_cap = user_cap
+
+    def carry_out(self, key: WorkspaceKey, ending: Ending) -> None:
+        """Stop, tell and send; to be called after the commit."""
+        if ending.at_work:
+            self._broadcaster.tell(Change.TASKS_CANCELLED, key, task_ids=ending.at_work, reason=ending.reason)
+        told = []
+        payload = RunFailed if ending.status is RunStatus.FAILED else RunCancelled
+        for run in ending.ended:
+            RUNS_CANCELLED.labels(ending.reason.value).inc()
+            scope = EventScope(key=key, session_id=run.session_id, run_id=run.run_id)
+            if self._publisher.publish(scope, payload(mode=run.mode, error=ending.failure)):
+                told.append(run.run_id)
+        mark_announced(self._database, told)
+        released = list(ending.released)
+        if ending.ended:
+            released += self._user_cap.release(key.user_id)
+        for task in released:
+            self._bus.send_task_to_agent(task.key, task.agent_name, task.id)

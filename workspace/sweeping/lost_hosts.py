@@ -1,0 +1,198 @@
+"""Hosts that are gone: their workspaces are taken from them, their running tasks end, the rest finds a new host."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, and_, exists, or_, select, update
+from sqlalchemy.orm import Session
+
+from models import Json, Run, Task, Workspace, utc_now
+from models.statuses import CancelReason, RunMode, RunStatus, TaskStatus
+from models.tenancy import Database
+from workspace.agent_bus import AgentBus
+from workspace.announcements import mark_announced
+from workspace.cancellation import end_status, failure_of
+from workspace.claims import Claims
+from workspace.errors import DeadlineExceeded, RunFailure, WorkerLost
+from workspace.event_publisher import EventPublisher
+from workspace.events import EventScope, Failure, Payload, RunCancelled, RunFailed, TaskFailed
+from workspace.leases import Leases
+from workspace.ledger import QueuedTask, release_next, settle_run
+from workspace.metrics import TASKS_SETTLED
+from workspace.names import WorkspaceKey
+from workspace.sweeping.sweeper import BATCH
+from workspace.user_cap import UserCap
+
+log = structlog.get_logger(__name__)
+
+MOST_HOSTED = 100_000
+"""Workspaces whose leases are looked at in one sweep."""
+
+
+class _Lost(NamedTuple):
+    task_id: UUID
+    key: WorkspaceKey
+    session_id: UUID
+    run_id: UUID
+    agent_id: UUID | None
+    agent_name: str
+    cancel_reason: CancelReason | None
+
+
+_LOST = (
+    Task.id,
+    Task.user_id,
+    Task.project_id,
+    Task.session_id,
+    Task.run_id,
+    Task.agent_id,
+    Task.agent_name,
+    Run.cancel_reason,
+)
+
+_HOSTED = exists().where(
+    Workspace.user_id == Task.user_id,
+    Workspace.project_id == Task.project_id,
+    Workspace.node_id == Task.node_id,
+    Workspace.epoch == Task.epoch,
+)
+"""Whether the node that works on a task hosts its workspace, as the rows say."""
+
+
+class LostHosts:
+    """Finds what the nodes that are gone left behind."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        claims: Claims,
+        leases: Leases,
+        bus: AgentBus,
+        publisher: EventPublisher,
+        user_cap: UserCap,
+    ) -> None:
+        self._database = database
+        self._claims = claims
+        self._leases = leases
+        self._bus = bus
+        self._publisher = publisher
+        self._user_cap = user_cap
+
+    def bury(self) -> int:
+        """Take workspaces away from hosts whose lease has lapsed."""
+        with self._database.system_session("hosted workspaces") as session:
+            rows = session.execute(
+                select(Workspace.user_id, Workspace.project_id)
+                .where(Workspace.node_id.is_not(None), Workspace.node_id != self._claims.node_id)
+                .limit(MOST_HOSTED)
+            ).all()
+        silent = self._leases.silent([WorkspaceKey(*row) for row in rows]) if rows else set()
+        buried = sum(self._claims.bury(key) for key in silent)
+        if buried:
+            log.warning("hosts_lost", workspaces=buried)
+        return buried
+
+    def fail_lost(self, key: WorkspaceKey | None = None) -> int:
+        """End tasks whose node hosts their workspace no more; those of one workspace, or all."""
+        gone = [
+            Task.status == TaskStatus.RUNNING,
+            or_(Workspace.node_id.is_distinct_from(Task.node_id), Workspace.epoch != Task.epoch),
+        ]
+        if key is not None:
+            gone += [Task.user_id == key.user_id, Task.project_id == key.project_id]
+        with self._database.system_session("tasks of lost nodes") as session:
+            rows = session.execute(
+                select(*_LOST)
+                .join(Workspace, and_(Workspace.user_id == Task.user_id, Workspace.project_id == Task.project_id))
+                .join(Run, Run.id == Task.run_id)
+                .where(*gone)
+                .limit(BATCH)
+            ).all()
+        return sum(self._fail(_lost(row), ~_HOSTED, WorkerLost()) for row in rows)
+
+    def fail_one(self, task_id: UUID, node_id: str, reason: RunFailure | None = None) -> bool:
+        """End a task that its own node, which lives, does not work on; returns whether it was still running."""
+        with self._database.system_session("task that runs nowhere") as session:
+            row = session.execute(
+                select(*_LOST).join(Run, Run.id == Task.run_id).where(Task.id == task_id)
+            ).one_or_none()
+        return row is not None and self._fail(_lost(row), Task.node_id == node_id, reason or WorkerLost())
+
+    def fail_overdue(self, task_ids: Sequence[UUID]) -> int:
+        """End tasks that their nodes should have ended long ago."""
+        with self._database.system_session("overdue tasks") as session:
+            rows = session.execute(select(*_LOST).join(Run, Run.id == Task.run_id).where(Task.id.in_(task_ids))).all()
+        reason = DeadlineExceeded("The task did not end within its running time.")
+        return sum(self._fail(_lost(row), Task.status == TaskStatus.RUNNING, reason) for row in rows)
+
+    def _fail(self, task: _Lost, still: ColumnElement[bool], reason: RunFailure) -> bool:
+        """End a task if it is running and `still` holds of it; one whose end was asked for has what it asked for."""
+        if task.cancel_reason is not None:
+            reason = failure_of(task.cancel_reason)
+        task_status, run_status = (
+            end_status(task.cancel_reason) if task.cancel_reason else (TaskStatus.FAILED, RunStatus.FAILED)
+        )
+        failure = Failure(error_code=reason.code, detail=reason.detail, retryable=reason.retryable)
+        error = failure.model_dump(mode="json")
+        with self._database.tenant_session(task.key.user_id) as session:
+            if not _end_task(session, task, task_status, error, still):
+                return False
+            settle_run(session, task.run_id, run_status, error=error)
+            next_task = release_next(session, task.key, task.session_id)
+            session.commit()
+        TASKS_SETTLED.labels(task_status.value).inc()
+        log.warning("task_lost", task_id=str(task.task_id), run_id=str(task.run_id), code=reason.code)
+        self._tell(task, run_status, failure)
+        self._send([next_task] if next_task else [])
+        self._send(self._user_cap.release(task.key.user_id))
+        return True
+
+    def _tell(self, task: _Lost, run_status: RunStatus, failure: Failure) -> None:
+        scope = EventScope(key=task.key, session_id=task.session_id, run_id=task.run_id, task_id=task.task_id)
+        told: list[Payload] = [RunCancelled(mode=RunMode.DIRECT, error=failure)]
+        if run_status is RunStatus.FAILED:
+            told = [
+                TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=failure),
+                RunFailed(mode=RunMode.DIRECT, error=failure),
+            ]
+        if self._publisher.publish(scope, *told):
+            mark_announced(self._database, [task.run_id])
+
+    def _send(self, tasks: Sequence[QueuedTask]) -> None:
+        for task in tasks:
+            self._bus.send_task_to_agent(task.key, task.agent_name, task.id)
+
+    def place(self) -> int:
+        """Ask for a host for each workspace that has queued tasks and none."""
+        with self._database.system_session("workspaces without a host") as session:
+            rows = session.execute(
+                select(Workspace.user_id, Workspace.project_id)
+                .where(
+                    Workspace.node_id.is_(None),
+                    exists().where(
+                        Task.user_id == Workspace.user_id,
+                        Task.project_id == Workspace.project_id,
+                        Task.status == TaskStatus.QUEUED,
+                    ),
+                )
+                .limit(BATCH)
+            ).all()
+        return sum(self._bus.request_placement(WorkspaceKey(*row)) for row in rows)
+
+
+def _lost(row: Any) -> _Lost:
+    return _Lost(row[0], WorkspaceKey(row[1], row[2]), *row[3:])
+
+
+def _end_task(session: Session, task: _Lost, status: TaskStatus, error: Json, still: ColumnElement[bool]) -> bool:
+    moved = session.execute(
+        update(Task)
+        .where(Task.id == task.task_id, Task.status == TaskStatus.RUNNING, still)
+        .values(status=status, finished_at=utc_now(), error=error)
+        .returning(Task.id)
+        .execution_options(synchronize_session=False)
+    )
+    return moved.one_or_none() is not None
