@@ -53,14 +53,14 @@ from workspace.task_waits import TaskWaits
 from workspace.user_cap import UserCap
 
 
-def redis_client(settings: Settings, url: str | None = None) -> redis.Redis:
+def redis_client(settings: Settings, *, url: str | None = None) -> redis.Redis:
     """Return a client for short commands: it fails within `redis_timeout` instead of holding its caller.
 
     A pooled connection that the server closed meanwhile is retried once; a server that is silent is not.
 
     Args:
-        settings: the options.
-        url: of another Redis than `redis_url`.
+        settings: its time limit counts.
+        url: of another store than that of `REDIS_URL`.
     """
     return redis.Redis.from_url(
         url or settings.redis_url,
@@ -91,7 +91,7 @@ def _cache(settings: Settings) -> AgentCache:
     return AgentCache(
         size=settings.agent_cache_size,
         ttl=settings.agent_cache_ttl,
-        client=redis_client(settings, settings.cache),
+        client=redis_client(settings, url=settings.cache),
     )
 
 

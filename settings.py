@@ -78,7 +78,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(description="event buffers and pub/sub; a `noeviction` instance")
     broker_url: str = Field("", description="Celery broker; empty: database 1 of REDIS_URL; amqp:// works as well")
     result_backend_url: str = Field("", description="chord counters; empty: database 2 of REDIS_URL")
-    cache_url: str = Field("", description="rate limits; may be an LRU instance; empty: database 3 of REDIS_URL")
+    cache_url: str = Field(
+        "", description="rate limits, agents' configs; may be an LRU instance; empty: database 3 of REDIS_URL"
+    )
     redis_timeout: float = Field(0.4, gt=0, description="seconds a web request waits for Redis, connecting included")
 
     # Tokens -------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from models import Run, Task, UserAgent
 from models.statuses import AgentStatus, CancelReason, TaskStatus
 from models.tenancy import Database
-from workspace.agent_cache import AgentCache, CachedAgent
+from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
+from workspace.cached_agent import CachedAgent
 from workspace.cancellation import Ending, end_runs, unfinished_runs
 from workspace.errors import AgentNameTaken, InvalidInput, NotFound
 from workspace.names import WorkspaceKey
@@ -119,7 +120,7 @@ class AgentStore:
                 agent.config = new
                 agent.version += 1
             session.commit()
-        self._cache.invalidate(agent_id)
+        self._cache.invalidate(key, agent_id)
         return self.get(key, agent_id)
 
     def delete(self, key: WorkspaceKey, agent_id: UUID) -> Deletion:
@@ -141,12 +142,12 @@ class AgentStore:
             ending = end_runs(session, key, unfinished_runs(session, Run.id.in_(its_runs)), CancelReason.AGENT_DELETED)
             session.delete(agent)
             session.commit()
-        self._cache.invalidate(agent_id)
+        self._cache.invalidate(key, agent_id)
         return Deletion(agent.name, ending)
 
     def config(self, key: WorkspaceKey, agent_id: UUID, at_least: int) -> AgentConfig | None:
-        """Return the config for a task that was accepted with version `at_least`, from memory if it is fresh there."""
-        cached = self._cache.get(agent_id, at_least=at_least)
+        """Return the config for a task that was accepted with version `at_least`, from the cache if it is there."""
+        cached = self._cache.get(key, agent_id, at_least=at_least)
         if cached is not None:
             return cached.config
         with self._database.tenant_session(key.user_id) as session:
@@ -158,7 +159,7 @@ class AgentStore:
         if row is None:
             return None
         config = AgentConfig.model_validate(row.config)
-        self._cache.put(agent_id, CachedAgent(row.version, config))
+        self._cache.put(key, agent_id, CachedAgent(row.version, config))
         return config
 
     def load(self, key: WorkspaceKey, agent_id: UUID) -> "AgentLoad":

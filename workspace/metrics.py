@@ -39,6 +39,9 @@ MODEL_FIRST_TOKEN = Histogram("codelab_model_first_token_seconds", "From a model
 MODEL_RETRIES = Counter("codelab_model_retries_total", "Model calls made again", ["reason"])
 TASKS_SWEPT = Counter("codelab_tasks_swept_total", "What the sweeper mended", ["kind"])
 CACHE_LOOKUPS = Counter("codelab_agent_cache_lookups_total", "Agent configs asked for", ["result"])
+CACHE_OVERFLOWS = Counter(
+    "codelab_agent_cache_overflows_total", "Agent configs that left the memory before their time because it was full"
+)
 WORKSPACES_HOSTED = Gauge("codelab_workspaces_hosted", "Workspaces that this node hosts")
 AGENTS_ATTACHED = Gauge("codelab_agents_attached", "Agent queues that this node consumes")
 SWEEP_SECONDS = Histogram("codelab_sweep_step_seconds", "Time of a step of the sweep", ["step"], buckets=_FAST)

@@ -71,6 +71,10 @@ class WorkspaceKey(NamedTuple):
         """Return the key of a session's event buffer, which is its pub/sub channel's name as well."""
         return f"{self.prefix}session:{session_id}:events"
 
+    def agent_config(self, agent_id: UUID) -> str:
+        """Return the key of an agent's cached config."""
+        return f"{self.prefix}agent:{agent_id}:config"
+
 
 NODES_CHANNEL = "nodes:broadcast"
 """The pub/sub channel on which every node hears of changed agents. It carries ids and versions only."""
