@@ -212,10 +212,7 @@ class WorkspaceState(Status):
 
 _MOVES[WorkspaceState] = {
     WorkspaceState.NOT_INITIALIZED: frozenset({WorkspaceState.INITIALIZING}),
-    # Back to itself: its node was lost while it initialised it, or it is tried again.
-    WorkspaceState.INITIALIZING: frozenset(
-        {WorkspaceState.INITIALIZED, WorkspaceState.ERROR, WorkspaceState.INITIALIZING, WorkspaceState.SHUTDOWN}
-    ),
+    WorkspaceState.INITIALIZING: frozenset({WorkspaceState.INITIALIZED, WorkspaceState.ERROR, WorkspaceState.SHUTDOWN}),
     WorkspaceState.INITIALIZED: frozenset(
         {WorkspaceState.IN_USE, WorkspaceState.CLEANING, WorkspaceState.SHUTDOWN, WorkspaceState.INITIALIZING}
     ),
