@@ -80,6 +80,11 @@ def unauthorized() -> Response:
     return response
 
 
+def forbidden() -> Response:
+    """Return the one 403, for whoever is no admin."""
+    return respond(ErrorCode.FORBIDDEN, "An administrator's token is needed.")
+
+
 def init_errors(app: Flask) -> None:
     """Register a handler for each kind of error."""
     app.register_error_handler(CodelabError, _known)

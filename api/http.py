@@ -104,16 +104,23 @@ openapi = SpecTree(
 
 
 _ERRORS_OF_ALL = ("HTTP_401", "HTTP_404", "HTTP_429", "HTTP_503")
+_ERRORS_OF_ADMIN = (*_ERRORS_OF_ALL, "HTTP_403")
 _ERRORS_OF_BODIES = ("HTTP_400", "HTTP_409", "HTTP_413", "HTTP_415")
 
 
-class Resource(Blueprint):
-    """A resource's routes. It is mounted at `/my/projects/<project_id>` and, for the default project, at `/my`."""
+class _Routes(Blueprint):
+    """Routes that are documented by what they are made of.
 
-    def __init__(self, name: str, *, in_project: bool = True) -> None:
+    Args:
+        name: the blueprint's.
+        tag: what they stand under in the documentation.
+        errors: what each of them may be refused with, whatever it does.
+    """
+
+    def __init__(self, name: str, *, tag: str, errors: tuple[str, ...]) -> None:
         super().__init__(name, __name__)
-        self.in_project = in_project
-        self.url_value_preprocessor(_take_project)
+        self._tag = tag
+        self._errors = errors
 
     def on(
         self, method: str, rule: str, *, answers: type[BaseModel] | None, status: int = 200
@@ -126,14 +133,33 @@ class Resource(Blueprint):
         """
 
         def register(view: View) -> View:
-            documented = {f"HTTP_{status}": answers} | dict.fromkeys(_ERRORS_OF_ALL, ErrorResponse)
+            documented = {f"HTTP_{status}": answers} | dict.fromkeys(self._errors, ErrorResponse)
             if method in {"POST", "PUT"}:
                 documented |= dict.fromkeys(_ERRORS_OF_BODIES, ErrorResponse)
-            checked = openapi.validate(resp=DocumentedResponse(**documented), tags=[self.name])(view)
+            checked = openapi.validate(resp=DocumentedResponse(**documented), tags=[self._tag])(view)
             self.add_url_rule(rule, endpoint=view.__name__, view_func=checked, methods=[method], strict_slashes=False)
             return view
 
         return register
+
+
+class Resource(_Routes):
+    """A resource's routes. It is mounted at `/my/projects/<project_id>` and, for the default project, at `/my`."""
+
+    def __init__(self, name: str, *, in_project: bool = True) -> None:
+        super().__init__(name, tag=name, errors=_ERRORS_OF_ALL)
+        self.in_project = in_project
+        self.url_value_preprocessor(_take_project)
+
+
+class AdminResource(_Routes):
+    """A resource of the whole deployment, mounted at `/admin`, where the wall lets admins through and nobody else.
+
+    Its views speak of many users: whom they mean comes with their address, never from the caller.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"admin_{name}", tag="admin", errors=_ERRORS_OF_ADMIN)
 
 
 def _take_project(_endpoint: str | None, values: dict[str, Any] | None) -> None:
@@ -141,10 +167,12 @@ def _take_project(_endpoint: str | None, values: dict[str, Any] | None) -> None:
     g.project_id = values.pop("project_id", None) if values else None
 
 
-def mount(app: Flask, *resources: Resource) -> None:
-    """Mount resources below `/my`, and those of a project at both of its addresses."""
+def mount(app: Flask, *resources: Resource | AdminResource) -> None:
+    """Mount resources: those of a project at both of its addresses, admins' below `/admin`, others below `/my`."""
     for resource in resources:
-        if resource.in_project:
+        if isinstance(resource, AdminResource):
+            app.register_blueprint(resource, url_prefix="/admin")
+        elif resource.in_project:
             app.register_blueprint(resource, url_prefix="/my", name=f"default_{resource.name}")
             app.register_blueprint(resource, url_prefix="/my/projects/<uuid:project_id>")
         else:

@@ -1,4 +1,8 @@
-"""The wall in front of `/my`: no request below it gets past here without its user, whatever view it is for."""
+"""The walls in front of `/my` and `/admin`: no request below gets past here without its user, whatever view it is for.
+
+They go by the path alone and stand before any view: none can forget them, and who is refused learns nothing of the
+routes behind them.
+"""
 
 import re
 from typing import Final
@@ -7,7 +11,7 @@ import structlog
 from flask import Flask, Response, g, request
 from uuid_utils.compat import uuid7
 
-from api.errors import unauthorized
+from api.errors import forbidden, unauthorized
 from api.http import web
 from api.tokens import TokenVerifier, Unauthorized
 from workspace.metrics import AUTHENTICATIONS
@@ -17,6 +21,9 @@ log = structlog.get_logger(__name__)
 PUBLIC: Final = frozenset({"/my/docs", "/my/docs/", "/my/openapi.json"})
 """All that is public below `/my`: static, without tenant data. A guard test holds the routes to this list."""
 PUBLIC_ASSETS: Final = "/my/docs/assets/"
+
+ADMIN: Final = "/admin"
+"""What is below it needs a token whose `role` is `admin`; nothing there is public."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -47,15 +54,33 @@ def init_isolation(app: Flask, verifier: TokenVerifier) -> None:
         g.account = web().accounts.of(identity.subject, identity.email)
         structlog.contextvars.bind_contextvars(user_id=str(g.account.user_id))
         log.debug("authentication_accepted")
+        if _is_below(request.path, ADMIN) and not identity.is_admin:
+            log.warning("admin_refused", path=request.path, peer=request.remote_addr)
+            # Before the rate limit, whose headers come with known routes only.
+            return forbidden()
         return None
+
+    @app.after_request
+    def audit(response: Response) -> Response:
+        if _is_below(request.path, ADMIN) and "account" in g:
+            user, status = str(g.account.user_id), response.status_code
+            log.info("admin_request", user=user, method=request.method, path=request.path, status=status)
+        return response
 
 
 def _is_guarded(path: str) -> bool:
     """Whether a path needs a token. What is not known to be public does."""
-    below_my = path == "/my" or path.startswith("/my/")
-    return below_my and path not in PUBLIC and not path.startswith(PUBLIC_ASSETS)
+    is_public = path in PUBLIC or path.startswith(PUBLIC_ASSETS)
+    return _is_below(path, ADMIN) or (_is_below(path, "/my") and not is_public)
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(f"{root}/")
 
 
 def _is_preflight() -> bool:
-    """Whether a browser asks for permission, which it does without a token: answered by flask-cors, not by a view."""
-    return request.method == "OPTIONS" and bool(web().settings.cors_origins)
+    """Whether a browser asks for permission, which it does without a token: answered by flask-cors, not by a view.
+
+    Never below `/admin`: its answer would tell which routes exist, and pages of other origins have no business there.
+    """
+    return request.method == "OPTIONS" and bool(web().settings.cors_origins) and not _is_below(request.path, ADMIN)

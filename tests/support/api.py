@@ -56,6 +56,10 @@ class ApiClient:
         """Return this user's client with another token; `changes` are claims."""
         return replace(self, token=mint(self.secret, self.subject, **changes))
 
+    def as_admin(self) -> "ApiClient":
+        """Return this user's client with a token of an admin."""
+        return self.with_token(role="admin")
+
     # -- requests --------------------------------------------------------------------------------------------
 
     @property

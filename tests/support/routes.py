@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from flask import Flask
 
-from api.isolation import PUBLIC, PUBLIC_ASSETS
+from api.isolation import ADMIN, PUBLIC, PUBLIC_ASSETS
 
 _VARIABLE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 
@@ -46,3 +46,8 @@ def guarded(app: Flask) -> list[Route]:
         for route in routes(app)
         if route.rule.startswith("/my") and route.rule not in PUBLIC and not route.rule.startswith(PUBLIC_ASSETS)
     ]
+
+
+def administrative(app: Flask) -> list[Route]:
+    """Return the routes below `/admin`."""
+    return [route for route in routes(app) if route.rule == ADMIN or route.rule.startswith(f"{ADMIN}/")]

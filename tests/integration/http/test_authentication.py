@@ -16,7 +16,7 @@ from models.tenancy import Database
 from tests.support.answers import error, likeness
 from tests.support.api import ApiClient
 from tests.support.offline import build_app
-from tests.support.routes import Route, guarded, routes
+from tests.support.routes import Route, administrative, guarded, routes
 from tests.support.stack import Stack
 from tests.support.tokens import claims, mint
 
@@ -45,8 +45,9 @@ def test_what_is_public_below_my_is_this_and_no_more() -> None:
     assert PUBLIC_ASSETS == "/my/docs/assets/"
 
 
-def test_beside_my_there_are_the_operators_pages_only() -> None:
-    assert {str(route) for route in routes(APP) if not route.rule.startswith("/my")} == {
+def test_beside_my_and_admin_there_are_the_operators_pages_only() -> None:
+    walled = (*guarded(APP), *administrative(APP))
+    assert {str(route) for route in routes(APP) if not route.rule.startswith("/my") and route not in walled} == {
         "GET /health",
         "GET /ready",
         "GET /metrics",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.api import ApiClient
 from tests.support.offline import build_app
-from tests.support.routes import guarded
+from tests.support.routes import administrative, guarded
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
@@ -104,7 +104,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 
 def test_the_document_lists_every_guarded_route_and_no_other(document: dict[str, Any]) -> None:
     listed = {(method.upper(), path) for method, path, _ in operations(document)}
-    assert listed == {(route.method, route.path()) for route in guarded(APP)}
+    assert listed == {(route.method, route.path()) for route in (*guarded(APP), *administrative(APP))}
 
 
 def test_the_document_has_the_parts_that_openapi_3_asks_for(document: dict[str, Any]) -> None:

@@ -56,7 +56,8 @@ def asker(make_user: MakeUser) -> ApiClient:
         "/My/agents/",
         "/",
         "/nothing",
-        "/admin/",
+        "/administrator/",
+        "/Admin/",
         "/favicon.ico",
     ],
 )
