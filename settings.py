@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     rate_limit: str = Field("100/minute", description="requests a user; event streams have limits of their own")
     rate_limit_message_cost: int = Field(2, ge=1, description="requests that a message counts as")
     rate_limit_streams: str = Field("3000/minute", description="event streams a user opens")
+    wait_limit: int = Field(60, ge=1, le=600, description="seconds that `Prefer: wait` may hold a request")
     cors_origins: tuple[str, ...] = ()
     forwarded_allow_ips: str = Field("127.0.0.1", description="proxies whose X-Forwarded-* headers count")
 

@@ -2,12 +2,13 @@
 
 from uuid import UUID
 
-from flask import Response, g
+from flask import Response
 
 from api.http import Resource, key, no_content, project_url, web, workspace
 from api.repeats import named_repeat
 from api.schemas.chat import (
     AcceptedResponse,
+    AnsweredResponse,
     MessageQuery,
     MessageRequest,
     MessageResponse,
@@ -18,6 +19,7 @@ from api.schemas.chat import (
     SessionResponse,
 )
 from api.schemas.common import Listing, PageQuery
+from api.waiting import answer_or_accept
 from models.statuses import RunMode
 from workspace.intake import NewMessage
 
@@ -63,11 +65,14 @@ def delete_session(session_id: UUID) -> Response:
     return no_content()
 
 
-@chat.on("POST", "/chat/<uuid:session_id>/message/", answers=AcceptedResponse, status=202)
-def post_message(session_id: UUID, json: MessageRequest) -> tuple[AcceptedResponse, int]:
+@chat.on(
+    "POST", "/chat/<uuid:session_id>/message/", answers=AcceptedResponse, status=202, or_answers={200: AnsweredResponse}
+)
+def post_message(session_id: UUID, json: MessageRequest) -> Response:
     """Send a message to one agent. The answer comes as events, and is stored as a message.
 
     With an `Idempotency-Key` header, sending it again returns the first answer and makes no second run.
+    With `Prefer: wait=N` the response is held until the run has ended, 200, or N seconds have passed, 202.
     """
     # The one statement that accepts it checks project, session and agent, so the project is not looked up before.
     space = web().manager.get_or_create(key())
@@ -89,9 +94,10 @@ def post_message(session_id: UUID, json: MessageRequest) -> tuple[AcceptedRespon
         queue_position=receipt.queue_position,
         events_url=f"{project_url()}/chat/{session_id}/events/?last_event_id={receipt.cursor}",
     )
+    response = answer_or_accept(answer, session_id)
     if receipt.replayed:
-        g.answer_headers = {"Idempotency-Replayed": "true"}
-    return answer, 202
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 @chat.on("GET", "/chat/<uuid:session_id>/messages/", answers=MessageListing)

@@ -28,6 +28,16 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
 )
 
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "wait=30",
+    "description": "`wait=N` (RFC 7240): hold the response up to N seconds, until the run has ended.",
+}
+_APPLIED = {"schema": {"type": "string"}, "description": "`wait=N`: how long the response could have been held."}
+
 
 @docs.get("/docs", strict_slashes=False)
 def page() -> Response:
@@ -55,9 +65,13 @@ def document() -> Response:
 
 @cache
 def _document() -> object:
-    """Return the document; an event stream's media types are said here, because spectree knows JSON alone."""
+    """Return the document; what spectree does not know is said here: an event stream's media types, and headers."""
     spec = openapi.spec
     for path, operations in spec["paths"].items():
+        if path.rstrip("/").endswith("/message"):
+            operations["post"]["parameters"].append(_PREFER)
+            for status in ("200", "202"):
+                operations["post"]["responses"][status]["headers"] = {"Preference-Applied": _APPLIED}
         if path.rstrip("/").endswith("/events"):
             content = operations["get"]["responses"]["200"]["content"]
             schema = content.pop("application/json")

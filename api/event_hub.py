@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final
+from uuid import UUID
 
 import redis
 import structlog
@@ -18,7 +19,7 @@ from gevent.queue import Full, Queue
 
 from workspace.errors import TooManyStreams, Unavailable
 from workspace.event_publisher import CLOSE_STREAM, NO_EVENT
-from workspace.events import with_id
+from workspace.events import EventType, with_id
 from workspace.metrics import STREAM_LATENCY, STREAMS_ACTIVE, STREAMS_LOST
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,13 @@ KEEP_ALIVE: Final = "web:keep-alive"
 
 PAGE: Final = 50
 """Buffered events that are read at once: a buffer may be large, and many may ask for it."""
+
+HEAD: Final = 140
+"""Bytes of an event that tells of a run's end in which its type and its run are named: they are of fixed length."""
+_ENDS = tuple(
+    f'{{"event_type":"{kind}"'.encode()
+    for kind in (EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_CANCELLED)
+)
 
 EventId = tuple[int, int]
 _ID = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
@@ -57,6 +65,11 @@ class StreamedEvent:
         self.id = event_id
         self.order = parse_id(event_id)
         self._body = body
+
+    def ends(self, run_id: UUID) -> bool:
+        """Return whether it tells of the end of this run; its head is enough to know."""
+        head = self._body[:HEAD]
+        return head.startswith(_ENDS) and b'"run_id":"%s"' % str(run_id).encode() in head
 
     @cached_property
     def ndjson(self) -> bytes:
@@ -163,6 +176,28 @@ class EventHub:
                 self._leave(channel, reader)
 
     @contextmanager
+    def waiter(self, channel: str, owner: object) -> Iterator[Reader]:
+        """Open a reader that is no stream: it is counted apart from its owner's streams, and begins unconfirmed.
+
+        Until `hears` says so, events may pass it by.
+
+        Raises:
+            TooManyStreams: `owner` has as many of them open in this process as it may have streams.
+        """
+        with self._counted(("waiter", owner)):
+            reader = Reader(self._queue_size)
+            self._enter(channel, reader)
+            try:
+                yield reader
+            finally:
+                self._leave(channel, reader)
+
+    def hears(self, name: str) -> bool:
+        """Return whether what is published to a channel reaches its readers now, or will be read for them later."""
+        channel = self._channels.get(name)
+        return channel is not None and channel.confirmed.is_set() and self._pubsub is not None
+
+    @contextmanager
     def _counted(self, owner: object) -> Iterator[None]:
         with self._lock:
             if self._streams.get(owner, 0) >= self._streams_per_user:
@@ -176,7 +211,7 @@ class EventHub:
                 if not self._streams[owner]:
                     del self._streams[owner]
 
-    def _join(self, name: str, reader: Reader) -> None:
+    def _enter(self, name: str, reader: Reader) -> _Channel:
         with self._lock:
             self._start()
             channel = self._channels.get(name)
@@ -184,6 +219,10 @@ class EventHub:
                 channel = self._channels[name] = _Channel()
                 self._command(lambda pubsub: pubsub.subscribe(name))
             channel.readers.add(reader)
+        return channel
+
+    def _join(self, name: str, reader: Reader) -> None:
+        channel = self._enter(name, reader)
         if not channel.confirmed.wait(SUBSCRIBE_TIMEOUT):
             self._leave(name, reader)
             raise Unavailable("Events are out of reach; the work itself goes on.")

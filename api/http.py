@@ -1,6 +1,7 @@
 """The edge of HTTP that every view shares: documented routes, checked input, the caller and its workspace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -68,8 +69,7 @@ class _Plugin(FlaskPlugin):
         """Return the answer: views are type-checked, so it is not validated again."""
         payload, status = resp if isinstance(resp, tuple) else (resp, 200)
         if isinstance(payload, BaseModel):
-            headers: dict[str, str] = g.get("answer_headers", {})
-            return Response(payload.model_dump_json(), status, headers, mimetype="application/json"), None
+            return Response(payload.model_dump_json(), status, mimetype="application/json"), None
         return payload, None
 
 
@@ -123,17 +123,26 @@ class _Routes(Blueprint):
         self._errors = errors
 
     def on(
-        self, method: str, rule: str, *, answers: type[BaseModel] | None, status: int = 200
+        self,
+        method: str,
+        rule: str,
+        *,
+        answers: type[BaseModel] | None,
+        status: int = 200,
+        or_answers: Mapping[int, type[BaseModel]] = MappingProxyType({}),
     ) -> Callable[[View], View]:
         """Register a view with its documentation; its `json` and `query` annotations are its schemas.
 
         Args:
             answers: the model of its success, `None` for 204.
             status: the code of its success.
+            or_answers: the models of other successes by their codes.
         """
 
         def register(view: View) -> View:
-            documented = {f"HTTP_{status}": answers} | dict.fromkeys(self._errors, ErrorResponse)
+            documented: dict[str, type[BaseModel] | None] = {f"HTTP_{status}": answers}
+            documented |= {f"HTTP_{code}": model for code, model in or_answers.items()}
+            documented |= dict.fromkeys(self._errors, ErrorResponse)
             if method in {"POST", "PUT"}:
                 documented |= dict.fromkeys(_ERRORS_OF_BODIES, ErrorResponse)
             checked = openapi.validate(resp=DocumentedResponse(**documented), tags=[self._tag])(view)

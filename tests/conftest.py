@@ -100,6 +100,7 @@ def tuned_url(stack: Stack, http: httpx.Client, tmp_path_factory: pytest.TempPat
         "STREAM_QUEUE_SIZE": 40,
         "EVENT_BUFFER_SIZE": 5,
         "EVENT_BUFFER_TTL": 120,
+        "WAIT_LIMIT": 1,
         "RATE_LIMIT": "5/minute",
         "RATE_LIMIT_MESSAGE_COST": 2,
         "CORS_ORIGINS": '["https://app.example"]',

@@ -28,6 +28,13 @@ class RunView(NamedTuple):
     tasks: list[Task]
 
 
+class Outcome(NamedTuple):
+    """A run that has ended, and the message that answers it, if there is one."""
+
+    run: Run
+    reply: Message | None
+
+
 class ChatStore:
     """Reads and writes sessions, within one tenant at a time."""
 
@@ -151,6 +158,23 @@ class ChatStore:
                 raise NotFound
             tasks = list(session.scalars(select(Task).where(Task.run_id == run_id).order_by(Task.id)))
         return RunView(run, tasks)
+
+    def outcome(self, key: WorkspaceKey, run_id: UUID) -> Outcome | None:
+        """Return how a run ended; `None` while it has not.
+
+        Raises:
+            NotFound: no such run in the project.
+        """
+        with self._database.tenant_session(key.user_id) as session:
+            run = session.scalars(select(Run).where(Run.id == run_id, Run.project_id == key.project_id)).one_or_none()
+            if run is None:
+                raise NotFound
+            if run.finished_at is None:
+                return None
+            answers = select(Message).where(
+                Message.session_id == run.session_id, Message.run_id == run_id, Message.role == MessageRole.ASSISTANT
+            )
+            return Outcome(run, session.scalars(answers.order_by(Message.id.desc()).limit(1)).one_or_none())
 
     def runs(
         self, key: WorkspaceKey, session_id: UUID, request: PageRequest, *, status: RunStatus | None = None

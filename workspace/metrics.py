@@ -24,6 +24,7 @@ STREAM_BUFFER_FILL = Histogram(
 STREAM_BACKLOG = Histogram(
     "codelab_stream_backlog_events", "Events waiting for one reader when it is served", buckets=(1, 2, 5, 20, 100, 1000)
 )
+WAITS_ACTIVE = Gauge("codelab_waits_active", "Messages whose senders wait for the answer in their request")
 STREAM_GAPS = Counter("codelab_stream_gaps_total", "Gaps told to readers", ["reason"])
 
 AUTHENTICATIONS = Counter("codelab_authentications_total", "Tokens checked", ["result"])

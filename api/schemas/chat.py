@@ -10,7 +10,7 @@ from api.schemas.common import PageQuery, RequestModel, ResponseModel, Text
 from models import Message, Run, Task
 from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from workspace.agent_config import AgentName
-from workspace.chat_store import RunView, SessionView
+from workspace.chat_store import Outcome, RunView, SessionView
 from workspace.events import Failure, Usage
 from workspace.explanations import WaitCode, Why
 from workspace.intake import OnBusy
@@ -82,6 +82,27 @@ class MessageResponse(ResponseModel):
     def of(cls, message: Message) -> Self:
         """Return the response for a row."""
         return cls.model_validate(message, from_attributes=True)
+
+
+class AnsweredResponse(AcceptedResponse):
+    """A message whose run has ended, for a sender who waited."""
+
+    run_status: RunStatus
+    reply: MessageResponse | None = Field(description="null where there is none, as after a failure")
+    error: Failure | None
+    usage: Usage
+
+    @classmethod
+    def of(cls, accepted: AcceptedResponse, outcome: Outcome) -> Self:
+        """Return the response for what was accepted and how it ended."""
+        run, reply = outcome
+        return cls(
+            **dict(accepted),
+            run_status=run.status,
+            reply=MessageResponse.of(reply) if reply is not None else None,
+            error=Failure.model_validate(run.error) if run.error is not None else None,
+            usage=Usage.model_validate(run.usage),
+        )
 
 
 class RunQuery(PageQuery):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from api import event_hub
 from api.event_hub import Closed, EventHub, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
+from models.statuses import MessageRole
 from tests.support.waiting import eventually
 from workspace.errors import TooManyStreams, Unavailable
 from workspace.event_publisher import CLOSE_STREAM
+from workspace.events import EventType, MessageCreated, encode
 
 BODY = b'{"event_type":"task_progress","session_id":"x","payload":{}}'
 Entry = tuple[bytes, dict[bytes, bytes]]
@@ -272,6 +275,40 @@ def test_a_stream_that_could_not_be_opened_is_not_counted(
     assert hub._channels == {}
 
 
+def test_those_who_wait_for_an_answer_have_a_budget_beside_the_streams(make_hub: Any) -> None:
+    hub = make_hub(streams_per_user=2)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(hub.reader("a", "user"))
+            stack.enter_context(hub.waiter("a", "user"))
+        for door in (hub.reader, hub.waiter):
+            with pytest.raises(TooManyStreams), door("a", "user"):
+                pass
+            with door("a", "other"):
+                pass
+    assert hub._streams == {}
+    assert hub._channels == {}
+
+
+def test_it_is_known_whether_a_channel_is_heard(make_hub: Any, server: FakeRedis) -> None:
+    hub = make_hub()
+    assert not hub.hears("a")
+    server.confirms = False
+    with hub.waiter("a", "user") as waiter:
+        eventually(lambda: "a" in server.subscribed, "the subscription is sent")
+        assert not hub.hears("a")
+        server.connections[-1].put({"type": "subscribe", "channel": b"a", "data": 1})
+        eventually(lambda: hub.hears("a"), "it is confirmed")
+        server.confirms = True
+        sent = server.publish("a")
+        assert ids(taken(waiter, 1)) == [sent]
+        server.lose()
+        eventually(lambda: not hub.hears("a"), "the loss is noticed")
+        server.return_()
+        eventually(lambda: hub.hears("a"), "it is heard again")
+    assert not hub.hears("a")
+
+
 def test_the_cap_holds_for_threads_that_come_at_once(make_hub: Any) -> None:
     hub = make_hub(streams_per_user=5)
     start, leave = threading.Barrier(20), threading.Event()
@@ -450,6 +487,16 @@ def test_any_text_is_an_id_that_redis_takes_or_is_refused(text: str) -> None:
     assert head.isdigit()
     assert int(head) == milliseconds
     assert (not dash and sequence == 0) or (tail.isascii() and tail.isdigit() and int(tail) == sequence)
+
+
+@pytest.mark.parametrize("kind", list(EventType))
+def test_the_end_of_a_run_is_known_by_its_type_and_its_run(kind: EventType) -> None:
+    run, other = uuid4(), uuid4()
+    payload = MessageCreated(message_id=other, role=MessageRole.USER, content=f'"run_id":"{other}"')
+    body = encode(uuid4(), run, uuid4(), payload).replace(b"message_created", kind.value.encode(), 1)
+    event = StreamedEvent("1-0", body)
+    assert event.ends(run) is kind.value.startswith("run_")
+    assert not event.ends(other)
 
 
 def test_an_event_in_both_formats() -> None:
