@@ -19,6 +19,9 @@ WORKER_THREADS = 160
 WORKER_QUEUES = "placement,control,maintenance"
 """The shared queues; the agents' own queues are consumed by the nodes that host them."""
 
+WORKER_STOP_SECONDS = 35
+"""NODE_SHUTDOWN_GRACE (30), and a little to tidy up."""
+
 CELERY_READY = re.compile(r"\bready\.|worker_ready")
 BEAT_READY = re.compile(r"beat: Starting|\bbeat_(init|started)")
 
@@ -102,19 +105,28 @@ def application(directory: StackDirectory, ports: ApplicationPorts, workers: int
     ]
 
 
+def worker_command(node: str) -> tuple[str, ...]:
+    """The command line of a node; `node` is its worker's name, `name@host`, and no other node's."""
+    return _celery(
+        "worker", "-P", "threads", "-c", str(WORKER_THREADS), "--prefetch-multiplier", "1", "-Q", WORKER_QUEUES,
+        "-n", node, "--without-gossip", "--without-mingle", "-l", "INFO",
+    )  # fmt: skip
+
+
+def worker_is_ready(log: Path) -> bool:
+    """Whether a node has said in its log that it takes work."""
+    return health.log_matches(log, CELERY_READY)
+
+
 def _worker(directory: StackDirectory, number: int) -> Program:
     name = f"worker{number}"
     return Program(
         name=name,
-        command=_celery(
-            "worker", "-P", "threads", "-c", str(WORKER_THREADS), "--prefetch-multiplier", "1", "-Q", WORKER_QUEUES,
-            "-n", f"node{number}@{directory.path.name.lstrip('.')}", "--without-gossip", "--without-mingle",
-            "-l", "INFO",
-        ),
-        ready=lambda: health.log_matches(directory.log(name), CELERY_READY),
+        command=worker_command(f"node{number}@{directory.path.name.lstrip('.')}"),
+        ready=lambda: worker_is_ready(directory.log(name)),
         order=50,
-        stop_seconds=35,
-    )  # fmt: skip
+        stop_seconds=WORKER_STOP_SECONDS,
+    )
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
