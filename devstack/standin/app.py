@@ -23,6 +23,9 @@ KEPT_REQUESTS = 1000
 CLIENT_CLOSED_REQUEST = 499
 """Nobody reads it; the number is the one that servers log for this."""
 
+Record = dict[str, Any]
+"""What is kept of a request; `served` becomes true once the whole answer was sent to a client that was there."""
+
 
 def create_app(environment: Mapping[str, str] | None = None) -> Flask:
     """Build the server; STANDIN_DELAY and STANDIN_TOKENS set the defaults of `delay` and `tokens`."""
@@ -66,11 +69,11 @@ class Server:
         """Answer a conversation as its script says."""
         conversation = Conversation.parse(_json_body())
         key = request.headers.get("X-Codelab-Agent") or conversation.body.get("user") or conversation.model
-        self._remember(str(key), conversation.body)
+        record = self._remember(str(key), conversation.body)
         client = Client(request.environ.get("gunicorn.socket"))
         visit = self._witness.arrive(str(key), client.has_gone)
         try:
-            response = _respond(conversation, self._rules.decide(conversation), client)
+            response = _respond(conversation, self._rules.decide(conversation), client, record)
         except BaseException:
             visit.leave()
             raise
@@ -125,11 +128,13 @@ class Server:
         self._requests.clear()
         return Response(status=HTTPStatus.NO_CONTENT)
 
-    def _remember(self, key: str, body: Any) -> None:
-        self._requests.append({"path": request.path, "key": key, "at": time.time(), "body": body})
+    def _remember(self, key: str, body: Any) -> Record:
+        record = {"path": request.path, "key": key, "at": time.time(), "served": False, "body": body}
+        self._requests.append(record)
+        return record
 
 
-def _respond(conversation: Conversation, decision: Decision, client: Client) -> Response:
+def _respond(conversation: Conversation, decision: Decision, client: Client, record: Record) -> Response:
     if decision.fail is not None:
         response = _json(protocol.error(decision.fail, f"The stand-in was told to fail with {decision.fail}."))
         response.status_code = decision.fail
@@ -137,16 +142,19 @@ def _respond(conversation: Conversation, decision: Decision, client: Client) -> 
         return response
     answer = compose(conversation, decision)
     if conversation.streams:
-        return Response(_stream(conversation, answer, decision, client), mimetype="text/event-stream")
+        return Response(_stream(conversation, answer, decision, client, record), mimetype="text/event-stream")
     due = due_times(decision.script, max(1, len(answer.tokens)))
     if not client.wait(decision.silent + due[-1]):
         return Response(status=CLIENT_CLOSED_REQUEST)
     if decision.break_after is not None:
         client.hang_up()
+    record["served"] = True
     return _json(protocol.completion(conversation, answer))
 
 
-def _stream(conversation: Conversation, answer: Answer, decision: Decision, client: Client) -> Iterator[bytes]:
+def _stream(
+    conversation: Conversation, answer: Answer, decision: Decision, client: Client, record: Record
+) -> Iterator[bytes]:
     """The events at their times; all that are due at the same time go out in one write."""
     chunks = protocol.Chunks(conversation, answer)
     pieces, end = chunks.pieces(), chunks.end()
@@ -156,6 +164,7 @@ def _stream(conversation: Conversation, answer: Answer, decision: Decision, clie
         pieces, end = pieces[: decision.break_after], b""
     started = time.monotonic()
     sent = 0
+    was_there = False
     while sent < len(pieces):
         now = time.monotonic() - started
         if due[sent] > now:
@@ -165,10 +174,14 @@ def _stream(conversation: Conversation, answer: Answer, decision: Decision, clie
         until = sent
         while until < len(pieces) and due[until] <= now:
             until += 1
-        yield b"".join(pieces[sent:until]) + (end if until == len(pieces) else b"")
+        is_last = until == len(pieces)
+        # Looked at before the last write: a client may leave as soon as it has read that.
+        was_there = is_last and not client.has_gone()
+        yield b"".join(pieces[sent:until]) + (end if is_last else b"")
         sent = until
     if breaks:
         client.hang_up()
+    record["served"] = was_there and not breaks
 
 
 def _json_body() -> Any:

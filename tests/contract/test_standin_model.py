@@ -306,6 +306,23 @@ def test_the_requests_can_be_read_back(sdk: openai.OpenAI, control: httpx.Client
     assert requests[0]["path"] == "/v1/chat/completions"
 
 
+def test_a_request_counts_as_served_once_its_whole_answer_was_sent(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    def served() -> list[bool]:
+        return [each["served"] for each in control.get("/requests").json()["requests"]]
+
+    said(sdk, "[say=all of it]")
+    streamed(sdk, "[say=all of it]")
+    assert eventually(lambda: served() == [True, True], 1.0)
+    messages: Any = [{"role": "user", "content": "[tokens=100] [gap=0.05]"}]
+    with sdk.chat.completions.create(model="m", messages=messages, stream=True) as stream:
+        next(iter(stream))
+    messages = [{"role": "user", "content": "[tokens=10] [break=5]"}]
+    with pytest.raises(openai.APIConnectionError):
+        list(sdk.chat.completions.create(model="m", messages=messages, stream=True))
+    assert eventually(lambda: seen(control, "m")["current"] == 0, 1.0)
+    assert served() == [True, True, False, False]
+
+
 def test_models_are_listed(sdk: openai.OpenAI) -> None:
     assert "stand-in" in [model.id for model in sdk.models.list()]
 

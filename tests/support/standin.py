@@ -30,6 +30,27 @@ class Standin:
         keys: dict[str, dict[str, int]] = self._http.get(f"{self._url}/witness").raise_for_status().json()["keys"]
         return keys.get(agent_id, {"current": 0, "max": 0, "total": 0})
 
+    def most_at_once(self) -> dict[str, int]:
+        """Return how many requests there were at most, for each agent."""
+        keys = self._http.get(f"{self._url}/witness").raise_for_status().json()["keys"]
+        return {agent: counts["max"] for agent, counts in keys.items()}
+
+    def totals(self) -> dict[str, int]:
+        """Return how many requests there were in all, for each agent."""
+        keys = self._http.get(f"{self._url}/witness").raise_for_status().json()["keys"]
+        return {agent: counts["total"] for agent, counts in keys.items()}
+
+    def forget_calls(self) -> None:
+        """Forget all requests, so that `calls` holds those of one test."""
+        self._http.delete(f"{self._url}/requests").raise_for_status()
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Return all requests that are kept; `served` says whether one was answered to its end."""
+        response = self._http.get(f"{self._url}/requests", params={"limit": 1_000})
+        found: list[dict[str, Any]] = response.raise_for_status().json()["requests"]
+        assert len(found) < 1_000, "there were more requests than the stand-in keeps"
+        return found
+
     def requests(self, limit: int = 20) -> list[dict[str, Any]]:
         """Return the last requests' bodies, the newest last."""
         response = self._http.get(f"{self._url}/requests", params={"limit": limit})
