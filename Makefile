@@ -13,7 +13,7 @@ PYTHON ?= $(shell for each in python3.11 python3; do \
 WORKERS_OPTION = $(if $(WORKERS),--workers $(WORKERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status token bench check format lock clean distclean
+.PHONY: help demo test chaos up down status token bench check format lock clean distclean
 
 help: ## list the targets
 	@echo "Codelab Core. Targets:"
@@ -24,6 +24,9 @@ demo: $(INSTALLED) ## start a stack of its own, show a conversation as it stream
 
 test: $(INSTALLED) ## run all tests on a stack of its own (ARGS="-k name" goes to pytest, WORKERS=2)
 	@$(PY) -m devstack test $(WORKERS_OPTION) -- $(ARGS)
+
+chaos: $(INSTALLED) ## break one thing after the other under load and print a table (ARGS="-k killed" for one of them)
+	@$(PY) -m devstack test $(WORKERS_OPTION) -- tests/chaos --full-load $(ARGS)
 
 up: $(INSTALLED) ## run a stack until Ctrl-C or `make down` (DETACH=1: in the background, WORKERS=2)
 	@$(PY) -m devstack up $(if $(DETACH),--detach) $(WORKERS_OPTION)
