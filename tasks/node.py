@@ -39,6 +39,8 @@ ANNOUNCE_INTERVAL = 1.0
 CANCEL_INTERVAL = 1.0
 """Seconds between two looks for runs whose end was asked for: the hint comes at once, this is for the lost ones."""
 ATTACH_INTERVAL = 3.0
+HAND_OVER_INTERVAL = 0.25
+"""Seconds between two looks, while the node is stopping, for workspaces in which nothing runs any more."""
 IDLE_LOOKS = 20
 """How often an idle time is looked at while it passes."""
 
@@ -76,6 +78,7 @@ class Node:
         self._announcements = announcements
         self._broker = broker
         self._stopping = threading.Event()
+        self._ended = threading.Event()
         self._sweeping = threading.Lock()
         self._suspects: set[UUID] = set()
         """Tasks that seemed to run nowhere at the last look."""
@@ -111,8 +114,12 @@ class Node:
         self._housekeeping.start()
 
     def begin_shutdown(self) -> None:
-        """Host nothing more; give running work its grace, then tell it to stop."""
+        """Host nothing more; give running work its grace, then tell it to stop.
+
+        Workspaces in which nothing runs, or nothing any more, have a new host meanwhile.
+        """
         self._stopping.set()
+        threading.Thread(target=self._hand_over, name="node-hand-over", daemon=True).start()
         grace = threading.Timer(self._settings.node_shutdown_grace, self.queues.stop_all, [WorkerShutdown()])
         grace.daemon = True
         grace.start()
@@ -120,12 +127,21 @@ class Node:
     def finish_shutdown(self) -> None:
         """Give the workspaces away and ask for new hosts for those with work."""
         self._stopping.set()
+        self._ended.set()
         for part in (self._keeper, self._ears, self._housekeeping):
             part.stop()
         self._announcements.flush()
-        for key in self.manager.cleanup_all():
+        for key in [*self.manager.cleanup_all(), *self._claims.release_all()]:
             self._bus.request_placement(key)
         log.info("node_stopped", node_id=self.node_id)
+
+    def _hand_over(self) -> None:
+        while not self._ended.wait(HAND_OVER_INTERVAL):
+            try:
+                for key in self.manager.cleanup_all(sparing=lambda key: self.queues.running_of(key) > 0):
+                    self._bus.request_placement(key)
+            except Exception:  # what is not handed over now is at the end
+                log.exception("hand_over_failed")
 
     # -- hosting ---------------------------------------------------------------------------------------------
 

@@ -135,21 +135,23 @@ class Claims:
         self._forget_leases([key])
         return released is not None
 
-    def release_all(self) -> list[WorkspaceKey]:
-        """Give every workspace away; returns those with tasks that wait."""
+    def release_all(self, keys: Collection[WorkspaceKey] | None = None) -> list[WorkspaceKey]:
+        """Give these workspaces away, or every one of this node; returns those with tasks that wait."""
+        if keys is not None and not keys:
+            return []
         with self._database.system_session("node shutdown") as session:
             rows = session.execute(
                 update(Workspace)
-                .where(Workspace.node_id == self.node_id)
+                .where(Workspace.node_id == self.node_id, _among(keys))
                 .values(node_id=None, alive_until=None, state=WorkspaceState.SHUTDOWN)
                 .returning(Workspace.user_id, Workspace.project_id)
                 .execution_options(synchronize_session=False)
             ).all()
-            keys = [WorkspaceKey(*row) for row in rows]
-            waiting = set(session.scalars(_projects_with_work(keys))) if keys else set()
+            released = [WorkspaceKey(*row) for row in rows]
+            waiting = set(session.scalars(_projects_with_work(released))) if released else set()
             session.commit()
-        self._forget_leases(keys)
-        return [key for key in keys if key.project_id in waiting]
+        self._forget_leases(released)
+        return [key for key in released if key.project_id in waiting]
 
     def move(self, key: WorkspaceKey, epoch: int, state: WorkspaceState) -> bool:
         """Write the state of a workspace; returns whether it is still this node's and may have that state now."""
@@ -192,11 +194,8 @@ class Claims:
     def _own(self, keys: Collection[WorkspaceKey] | None, *, extend: bool) -> dict[WorkspaceKey, int]:
         if keys is not None and not keys:
             return {}
-        among: ColumnElement[bool] = true()
-        if keys is not None:
-            among = tuple_(Workspace.user_id, Workspace.project_id).in_(list(keys))
         columns = (Workspace.user_id, Workspace.project_id, Workspace.epoch)
-        mine = and_(Workspace.node_id == self.node_id, among)
+        mine = and_(Workspace.node_id == self.node_id, _among(keys))
         with self._database.system_session("workspaces of this node") as session:
             if extend:
                 rows = session.execute(
@@ -320,6 +319,10 @@ def _compare_and_set(
         .execution_options(synchronize_session=False)
     )
     return moved is not None
+
+
+def _among(keys: Collection[WorkspaceKey] | None) -> ColumnElement[bool]:
+    return true() if keys is None else tuple_(Workspace.user_id, Workspace.project_id).in_(list(keys))
 
 
 def _projects_with_work(keys: Sequence[WorkspaceKey]) -> Select[UUID]:

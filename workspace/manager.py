@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -49,19 +50,25 @@ class WorkerSpaceManager:
         """Close and forget every workspace of a user that this process has; returns how many."""
         return sum(self.remove(key) for key in self._keys() if key.user_id == user_id)
 
-    def cleanup_all(self) -> list[WorkspaceKey]:
-        """Give every workspace that this process hosts away, in one call, and forget all: it is ending.
+    def cleanup_all(self, *, sparing: Callable[[WorkspaceKey], bool] = lambda _: False) -> list[WorkspaceKey]:
+        """Give every workspace that this process hosts away, in one call, and forget it: the process is ending.
+
+        Args:
+            sparing: says which ones to keep for now, because work runs in them.
 
         Returns:
             Those with tasks that wait, which need a new host.
         """
         host = self._services.host
-        waiting = host.claims.release_all() if host else []
+        if host is None:
+            return []
+        leaving = [space.key for space in self.hosted() if not sparing(space.key)]
+        waiting = host.claims.release_all(leaving)
         with self._lock:
-            for space in self._spaces.values():
-                if space.host:
+            for key in leaving:
+                space = self._spaces.pop(key, None)
+                if space and space.host:
                     space.host.tenure = None
-            self._spaces.clear()
         return waiting
 
     def forget(self, key: WorkspaceKey) -> None:
