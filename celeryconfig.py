@@ -3,10 +3,13 @@
 from kombu.entity import Exchange, Queue
 
 from settings import load_settings
+from tasks import amqp_transport
+from tasks.broker_options import node_options
 from workspace.names import QueueName, TaskName
 
 _settings = load_settings()
 _direct = Exchange("")
+amqp_transport.use()
 
 broker_url = _settings.broker
 result_backend = _settings.result_backend
@@ -50,16 +53,13 @@ task_routes = {
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 broker_connection_timeout = 2.0
-broker_transport_options = {
-    # Unacknowledged messages come back when their channel closes, and rows are swept every few seconds. This is the
-    # last resort only, so it may be longer than any task.
-    "visibility_timeout": 12 * 3600,
-    # Each agent's channel renews its BRPOP this often while idle; a thousand of them at the default of one second
-    # would be a thousand commands a second.
-    "brpop_timeout": 30,
-    "socket_keepalive": True,
-    "socket_connect_timeout": 2.0,
-}
+broker_transport_options = node_options(_settings.broker)
+# RabbitMQ tells by heartbeats that it lives. A node that heard none for twice as long connects again; the default of
+# two minutes would leave it deaf for four.
+broker_heartbeat = 15
+# RabbitMQ closes a single channel, for instance when a message stayed unacknowledged for longer than it allows. The
+# node connects again, with the rules of every reconnect; by default it would end.
+broker_channel_error_retry = True
 
 # Flower shows tasks from these; they are sent in batches, once a second.
 worker_send_task_events = True
