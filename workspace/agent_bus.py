@@ -1,5 +1,7 @@
 """The agent bus: the only sender of Celery messages. It sends by name, and a message carries ids alone."""
 
+import math
+import time
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -13,6 +15,11 @@ log = structlog.get_logger(__name__)
 
 DIRECT = Exchange("")
 """The default exchange: routing to a queue of the same name needs no binding, so nothing is lost with the broker."""
+
+
+AT_ONCE = 0.1
+"""Seconds. A failure as quick as that is worth one more try: it is often a connection that the broker closed since its
+last use, or that remembers a queue which is gone. A new one, which the next try gets, knows neither."""
 
 
 class Sender(Protocol):
@@ -48,10 +55,19 @@ class AgentBus:
         return self._send(TaskName.PLACE_WORKSPACE, [str(key.user_id), str(key.project_id)], queue, expires=60)
 
     def _send(self, name: TaskName, args: list[str], queue: Queue, **options: Any) -> bool:
-        try:
-            self._sender.send_task(name, args, queue=queue, retry=False, ignore_result=True, **options)
-        except Exception as error:  # the broker's client raises whatever its transport does
-            PUBLISH_FAILURES.inc()
-            log.warning("task_not_sent", task=name, queue=queue.name, error=repr(error))
-            return False
-        return True
+        begun = time.monotonic()
+        while True:
+            try:
+                # Mandatory: RabbitMQ says so when the queue is not there, instead of dropping the message. It may be
+                # gone although this connection has declared it: it was deleted with an agent of the same name.
+                self._sender.send_task(
+                    name, args, queue=queue, retry=False, ignore_result=True, mandatory=True, **options
+                )
+            except Exception as error:  # the broker's client raises whatever its transport does
+                took, begun = time.monotonic() - begun, -math.inf
+                if took < AT_ONCE:
+                    continue
+                PUBLISH_FAILURES.inc()
+                log.warning("task_not_sent", task=name, queue=queue.name, error=repr(error))
+                return False
+            return True

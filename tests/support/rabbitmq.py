@@ -63,12 +63,12 @@ class RabbitMq:
     def queues(self) -> dict[str, int]:
         """Return the messages that are ready on each queue."""
         lines = self.control("list_queues", "--silent", "name", "messages_ready").splitlines()
-        return {name: int(count) for name, _, count in (line.partition("\t") for line in lines[1:])}
+        return {name: int(count) for name, _, count in (line.partition("\t") for line in lines)}
 
     def channels(self) -> list[int]:
         """Return how many channels each connection has."""
         lines = self.control("list_connections", "--silent", "channels").splitlines()
-        return [int(line) for line in lines[1:]]
+        return [int(line) for line in lines]
 
     def answers(self) -> bool:
         """Whether it has started."""
