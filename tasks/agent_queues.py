@@ -1,8 +1,8 @@
 """One Celery queue an agent, with the broker itself keeping the agent's limit.
 
-Each attached agent has a channel of its own on the worker's connection, whose prefetch count is the agent's
-concurrency limit. Tasks are acknowledged late, so the broker never hands out more than the limit. Channels live on the
-worker's event loop; other threads reach them through `call_soon`.
+Each attached agent has a channel of its own, whose prefetch count is the agent's concurrency limit. Tasks are
+acknowledged late, so the broker never hands out more than the limit. Channels live on the worker's event loop; other
+threads reach them through `call_soon`.
 
 A channel that is opened again (the broker was away, the agent's limit changed) starts with the limit less what still
 runs from before, and is given the rest as that ends.
@@ -23,6 +23,8 @@ from celery.worker.consumer.tasks import Tasks
 from kombu.common import ignore_errors
 
 from tasks.admission import Admission, on_settled
+from tasks.channel_pool import ChannelPool
+from tasks.settling import settle_by_channel
 from workspace.agent_bus import agent_queue
 from workspace.errors import RunFailure
 from workspace.interruptible import StopSignal
@@ -102,6 +104,7 @@ class AgentQueues:
         self._held: set[UUID] = set()
         """The tasks that hold a slot, those of agents detached meanwhile included."""
         self._worker: Any = None
+        self._channels: ChannelPool | None = None
 
     # -- what is attached ------------------------------------------------------------------------------------
 
@@ -222,8 +225,10 @@ class AgentQueues:
 
     def connected(self, worker: Any) -> None:
         """Open a channel for each attached agent: the worker's consumer (re)started on a new connection."""
+        self.release_connections()
         with self._lock:
             self._worker = worker
+            self._channels = ChannelPool(worker)
             self._admission.forget()
             agents = tuple(self._by_id.values())
             for agent in agents:
@@ -231,16 +236,26 @@ class AgentQueues:
                 agent.prefetch = agent.delivered = 0
                 agent.generation += 1
         for agent in agents:
-            self._adjust(agent)
+            self._guarded(self._adjust, agent)
 
     def disconnected(self) -> None:
         """Take no more work: the connection is lost, or the node is stopping and keeps it for acknowledgements."""
         with self._lock:
             worker, self._worker = self._worker, None
             consumers = [agent.consumer for agent in self._by_id.values() if agent.consumer is not None]
-        if worker is not None:
-            for consumer in consumers:
-                ignore_errors(worker, consumer.cancel)
+        if worker is None:
+            return
+        if worker.connection is None:
+            # It is lost. What is left of the others is given up before it is asked anything: it may not answer.
+            self.release_connections()
+        for consumer in consumers:
+            ignore_errors(worker, consumer.cancel)
+
+    def release_connections(self) -> None:
+        """Close the connections beside the worker's own: they are lost, or nothing is left to acknowledge."""
+        channels, self._channels = self._channels, None
+        if channels is not None:
+            channels.close()
 
     def _wake(self) -> None:
         """Let the loop admit what waits."""
@@ -292,7 +307,9 @@ class AgentQueues:
 
     def _open(self, agent: AttachedAgent, prefetch: int) -> None:
         worker = self._worker
-        channel = worker.connection.channel()
+        channels = self._channels
+        assert channels is not None
+        channel = channels.open()
         try:
             channel.basic_qos(0, prefetch, False)
             consumer = worker.app.amqp.TaskConsumer(
@@ -300,8 +317,9 @@ class AgentQueues:
             )
             consumer.on_message = self._gate(agent, worker.create_task_handler())
             consumer.consume()
+            self._watch_queue(agent, channel)
         except BaseException:
-            ignore_errors(worker, channel.close)
+            ignore_errors(worker, channels.release, channel)
             raise
         agent.consumer = consumer
 
@@ -309,25 +327,50 @@ class AgentQueues:
         """Return what a channel of this generation does with a delivery."""
         generation = agent.generation
 
+        def is_current() -> bool:
+            return agent.generation == generation
+
         def settled() -> None:
-            if agent.generation == generation:
+            if is_current():
                 agent.delivered -= 1
 
         def on_message(message: Any) -> None:
             agent.delivered += 1
+            settle_by_channel(message, is_current=is_current, reopen=lambda: self._guarded(self._reopen, agent))
             on_settled(message, settled)
-            self._admission.deliver(agent.key.user_id, message, handle, lambda: agent.generation == generation)
+            self._admission.deliver(agent.key.user_id, message, handle, is_current)
 
         return on_message
+
+    def _watch_queue(self, agent: AttachedAgent, channel: Any) -> None:
+        """Have the end of the queue cost this agent its channel, and no other agent anything.
+
+        RabbitMQ tells consumers when their queue is deleted, which happens with the agent. It is not opened here
+        again, as that would make the queue anew: if the agent lives, the next comparison with the rows attaches it.
+        """
+        generation = agent.generation
+
+        def gone(_tag: str) -> None:
+            if agent.generation == generation:
+                log.info("agent_queue_gone", queue=agent.queue_name)
+                self._soon(self._close, agent)
+
+        if self._worker.connection.transport.driver_type == "amqp":
+            channel.cancel_callbacks.update(dict.fromkeys(channel.callbacks, gone))
+
+    def _reopen(self, agent: AttachedAgent) -> None:
+        """Open the channel anew, so that the broker counts what runs: all of it came by an earlier channel then."""
+        self._close(agent)
+        self._adjust(agent)
 
     def _close(self, agent: AttachedAgent) -> None:
         consumer, agent.consumer, agent.prefetch = agent.consumer, None, 0
         with self._lock:
             agent.generation += 1
             agent.delivered = 0
-        if consumer is not None:
+        if consumer is not None and self._channels is not None:
             consumer.cancel()
-            consumer.channel.close()
+            self._channels.release(consumer.channel)
 
 
 def _stop(slots: Iterable[Slot], reason: RunFailure) -> None:
@@ -348,6 +391,10 @@ class AgentQueuesStep(bootsteps.StartStopStep):
     def stop(self, c: Any) -> None:
         """Stop taking work. The channels close with their connection, which returns what was not started."""
         c.app.node.queues.disconnected()
+
+    def shutdown(self, c: Any) -> None:
+        """Close what acknowledgements were still needed for."""
+        c.app.node.queues.release_connections()
 
 
 def _send_events_together(c: Any) -> None:

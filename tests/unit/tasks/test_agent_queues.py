@@ -33,6 +33,8 @@ class Channel:
         self.connection = connection
         self.prefetch = 0
         self.is_open = True
+        self.callbacks: dict[str, Any] = {}
+        self.cancel_callbacks: dict[str, Callable[[str], None]] = {}
 
     def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool) -> None:
         self.connection.check()
@@ -56,6 +58,7 @@ class Consumer:
         assert self.on_message is not None
         self.channel.connection.demand(self.channel.prefetch > 0, "a prefetch count of 0 is no limit at all")
         self.consuming = True
+        self.channel.callbacks["a tag"] = self.on_message
         self.channel.connection.consumers.append(self)
 
     def qos(self, prefetch_count: int) -> None:
@@ -79,6 +82,7 @@ class Connection:
 
     def __init__(self, driver: str) -> None:
         self.transport = type("Transport", (), {"driver_type": driver})
+        self.connection = type("Socket", (), {"channel_max": 2_047})
         self.consumers: list[Consumer] = []
         self.is_alive = True
         self.mistakes: list[str] = []
