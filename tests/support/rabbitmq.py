@@ -65,10 +65,14 @@ class RabbitMq:
         lines = self.control("list_queues", "--silent", "name", "messages_ready").splitlines()
         return {name: int(count) for name, _, count in (line.partition("\t") for line in lines)}
 
-    def channels(self) -> list[int]:
-        """Return how many channels each connection has."""
-        lines = self.control("list_connections", "--silent", "channels").splitlines()
-        return [int(line) for line in lines]
+    def connections(self) -> dict[str, int]:
+        """Return how many channels each connection has, by the name that the broker gave it."""
+        lines = self.control("list_connections", "pid", "channels").splitlines()
+        return {name: int(count) for name, _, count in (line.partition("\t") for line in lines)}
+
+    def lose_connection(self, name: str) -> None:
+        """Close one connection."""
+        self.control("close_connection", name, "a test closes it")
 
     def answers(self) -> bool:
         """Whether it has started."""
