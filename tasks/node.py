@@ -261,7 +261,7 @@ class Node:
             row = rows.get(agent.agent_id)
             if row is None:
                 self.queues.detach(agent.agent_id, AgentDeleted())
-            elif row.limit != agent.limit:
+            else:
                 self.queues.attach(row.key, row.agent_id, row.agent_name, row.limit)
 
     def _compare(self, host: HostedSpace, own: Mapping[WorkspaceKey, int]) -> None:
