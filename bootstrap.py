@@ -41,9 +41,12 @@ from workspace.leases import Leases
 from workspace.ledger import Ledger
 from workspace.llm import ModelClient
 from workspace.manager import WorkerSpaceManager
+from workspace.oversight import Oversight
+from workspace.reports import Reports
 from workspace.runner import AgentRunner
 from workspace.space import SpaceServices
 from workspace.space_store import SpaceStore
+from workspace.survey import Surveyor, WorkspaceStore
 from workspace.sweeping import Sweeper
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.outbox import Outbox
@@ -143,6 +146,7 @@ def build_web(settings: Settings | None = None) -> Web:
     """Build what the web process needs."""
     settings = settings or load_settings()
     core = _core(settings, web_sender(settings), application_name="codelab-web")
+    surveyor = Surveyor(Reports(core.client), queue_limit=settings.agent_queue_limit)
     return Web(
         settings=settings,
         database=core.database,
@@ -154,6 +158,8 @@ def build_web(settings: Settings | None = None) -> Web:
         chats=core.chats,
         manager=WorkerSpaceManager(core.services),
         explanations=Explanations(core.database, TaskWaits(core.client), user_task_cap=settings.user_task_cap),
+        workspaces=WorkspaceStore(core.database, surveyor),
+        oversight=Oversight(core.database, surveyor),
     )
 
 

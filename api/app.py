@@ -3,6 +3,7 @@
 from flask import Flask
 from flask_cors import CORS
 
+from api.admin import admin_workspaces
 from api.agents import agents
 from api.chat import chat
 from api.docs import docs
@@ -18,6 +19,7 @@ from api.parts import Web
 from api.projects import projects
 from api.strict_json import StrictJSONProvider, StrictRequest
 from api.tokens import TokenVerifier
+from api.workspaces import workspaces
 from bootstrap import build_web
 
 
@@ -48,7 +50,7 @@ def create_app(web: Web | None = None) -> Flask:
             streams_per_user=settings.max_streams_per_user,
         ),
     )
-    mount(app, projects, agents, chat, events)
+    mount(app, projects, workspaces, agents, chat, events, admin_workspaces)
     app.register_blueprint(operations)
     app.register_blueprint(docs)
     openapi.app = app

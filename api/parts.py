@@ -11,6 +11,8 @@ from workspace.agent_store import AgentStore
 from workspace.chat_store import ChatStore
 from workspace.explanations import Explanations
 from workspace.manager import WorkerSpaceManager
+from workspace.oversight import Oversight
+from workspace.survey import WorkspaceStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +29,5 @@ class Web:
     chats: ChatStore
     manager: WorkerSpaceManager
     explanations: Explanations
+    workspaces: WorkspaceStore
+    oversight: Oversight

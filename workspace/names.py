@@ -85,6 +85,7 @@ LEASES_SINCE = "leases:since"
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SLUG = re.compile(f"user({_UUID})_project({_UUID})")
 
+
 def node_reports(node_id: str) -> str:
     """Return the key of what a node last said of its workspaces: a hash of reports by slug."""
     return f"reports:{node_id}"

@@ -15,9 +15,10 @@ from api.errors import STATUS
 from devstack import banner
 from models.statuses import RunStatus
 from settings import Settings
-from tests.support.routes import guarded, routes
+from tests.support.routes import administrative, guarded, routes
 from workspace.agent_config import AgentConfig, AgentLimits
 from workspace.events import Envelope, EventType, Failure, Payload, Usage
+from workspace.health import DEGRADING, ReasonCode
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
@@ -80,7 +81,7 @@ def test_the_table_of_errors_is_the_one_of_the_api() -> None:
 
 
 def test_the_table_of_resources_has_each_route(app: Flask) -> None:
-    told = {code(row[0])[0] for row in rows(section(page("api.md"), "## Resources"))}
+    told = {code(row[0])[0] for row in rows(section(page("api.md"), "## Resources"))} - _told_to_admins()
     in_default_project = {str(route) for route in guarded(app) if "/projects/<uuid:project_id>/" not in route.rule}
     projects = {str(route) for route in guarded(app) if route.rule == "/my/projects/<uuid:project_id>/"}
 
@@ -88,11 +89,25 @@ def test_the_table_of_resources_has_each_route(app: Flask) -> None:
 
 
 def test_each_resource_has_both_of_its_addresses(app: Flask) -> None:
-    told = {code(row[0])[0] for row in rows(section(page("api.md"), "## Resources"))}
+    told = {code(row[0])[0] for row in rows(section(page("api.md"), "## Resources"))} - _told_to_admins()
     served = {str(route) for route in routes(app)}
     in_projects = {line.replace("/my/", "/my/projects/{project_id}/") for line in told if "/my/projects/" not in line}
 
     assert {line for line in in_projects if line.split(" ")[0] in {"GET", "POST", "PUT", "DELETE"}} <= served
+
+
+def test_the_table_for_administrators_has_each_route(app: Flask) -> None:
+    assert _told_to_admins() == {str(route) for route in administrative(app)}
+
+
+def _told_to_admins() -> set[str]:
+    return {code(row[0])[0] for row in rows(section(page("api.md"), "### For administrators"))}
+
+
+def test_the_table_of_reasons_has_each_with_its_status() -> None:
+    told = {code(row[0])[0]: row[1] for row in rows(section(page("operations.md"), "## Health of workspaces"))}
+
+    assert told == {each: "degraded" if each in DEGRADING else "unhealthy" for each in ReasonCode}
 
 
 def _fields_of_a_config() -> dict[str, str]:

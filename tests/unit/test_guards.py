@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from api.errors import STATUS
 from devstack.directory import ROOT
@@ -115,7 +116,12 @@ def test_celery_is_set_up_as_the_design_says(celery_app: Any) -> None:
 
 # Doors that few may open --------------------------------------------------------------------------------------------
 
-SYSTEM_SESSIONS = {"workspace/sweeper.py", "workspace/announcements.py", "tasks/hosting.py"}
+SYSTEM_SESSIONS = {
+    "workspace/sweeper.py",
+    "workspace/announcements.py",
+    "workspace/oversight.py",
+    "tasks/hosting.py",
+}
 """Who may reach past the tenant criterion, because its work is of many tenants."""
 
 CONNECTIONS = {"models/tenant_statement.py", "models/migrations/env.py"}
@@ -127,6 +133,32 @@ ENGINES = {"api/operations.py", "models/database.py", "models/migrations/env.py"
 
 def test_only_these_modules_open_a_system_session() -> None:
     assert callers("system_session", *LAYERS) == SYSTEM_SESSIONS
+
+
+def test_only_the_admins_views_ask_the_oversight() -> None:
+    """It sees every user, and its views stand behind the wall of `/admin`."""
+    asking = {
+        module
+        for module, tree in modules(*LAYERS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "oversight"
+    }
+    assert asking == {"api/admin.py"}
+    assert callers("Oversight", *LAYERS) == set()
+    importing = {
+        module
+        for module, tree in modules(*LAYERS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "workspace.oversight"
+    }
+    assert importing == {"api/parts.py"}
+
+
+def test_what_stands_in_the_admins_module_is_mounted_behind_the_wall(app: Flask) -> None:
+    views = {rule.endpoint: rule.rule for rule in app.url_map.iter_rules()}
+    behind = {rule for endpoint, rule in views.items() if app.view_functions[endpoint].__module__ == "api.admin"}
+    assert behind
+    assert all(rule.startswith("/admin/") for rule in behind)
 
 
 def test_every_system_session_gives_its_reason_in_words() -> None:

@@ -40,6 +40,7 @@ VIEWS = {
     "get_project": View(200),
     "replace_project": View(200, {"name": "taken over"}),
     "delete_project": View(204),
+    "get_workspace": View(200),
     "list_agents": View(200),
     "create_agent": View(201, {"name": "newcomer"}),
     "get_agent": View(200),
