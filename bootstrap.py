@@ -36,6 +36,7 @@ from workspace.event_publisher import EventPublisher
 from workspace.explanations import Explanations
 from workspace.hosted_space import HostServices
 from workspace.idempotency import Receipts
+from workspace.in_hand import InHand
 from workspace.intake import Intake
 from workspace.leases import Leases
 from workspace.ledger import Ledger
@@ -223,6 +224,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         cache=core.services.cache,
         announcements=announcements,
         broker=core.services.broker,
+        reports=Reports(core.client),
         subscriber=redis_subscriber(settings),
     )
 
@@ -234,7 +236,7 @@ def _sweeper(core: _Core, lost_hosts: LostHosts) -> Sweeper:
         bus=core.services.bus,
         user_cap=core.user_cap,
         queue_length=core.services.broker.length,
-        in_hand=lambda _: {},
+        in_hand=InHand(core.database, Reports(core.client)).of,
     )
     overdue = Overdue(
         database=core.database,

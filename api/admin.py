@@ -1,8 +1,18 @@
 """`/admin/workspaces/`: the workspaces of all users, to admins."""
 
+from uuid import UUID
+
 from api.http import AdminResource, web
-from api.schemas.workspaces import SpaceHealth, SpacesHealthResponse, SpacesQuery, SpacesStatsResponse, SpaceStats
+from api.schemas.workspaces import (
+    ResetResponse,
+    SpaceHealth,
+    SpacesHealthResponse,
+    SpacesQuery,
+    SpacesStatsResponse,
+    SpaceStats,
+)
 from workspace.health import HealthStatus
+from workspace.names import WorkspaceKey
 from workspace.survey import Surveyed
 
 admin_workspaces = AdminResource("workspaces")
@@ -35,6 +45,12 @@ def workspaces_stats(query: SpacesQuery) -> SpacesStatsResponse:
         spaces={each.facts.key.slug: SpaceStats.of(each) for each in shown},
         next_cursor=next_cursor,
     )
+
+
+@admin_workspaces.on("POST", "/workspaces/<uuid:user_id>/<uuid:project_id>/reset/", answers=ResetResponse)
+def reset_workspace_of(user_id: UUID, project_id: UUID) -> ResetResponse:
+    """Stop all work of a workspace now; its runs end as `cancelled`, and it begins anew."""
+    return ResetResponse(runs_ended=web().manager.get_or_create(WorkspaceKey(user_id, project_id)).reset())
 
 
 def _is_unhealthy(surveyed: Surveyed) -> bool:

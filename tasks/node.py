@@ -27,6 +27,7 @@ from workspace.leases import Leases
 from workspace.manager import WorkerSpaceManager
 from workspace.metrics import WORKSPACES_HOSTED
 from workspace.names import WorkspaceKey
+from workspace.reports import AgentReport, Reports, WorkspaceReport
 from workspace.space import UserWorkerSpace
 from workspace.sweeping import Sweeper
 from workspace.sweeping.lost_hosts import LostHosts
@@ -63,6 +64,7 @@ class Node:
         cache: AgentCache,
         announcements: Announcements,
         broker: BrokerQueues,
+        reports: Reports,
         subscriber: redis.Redis,
     ) -> None:
         self.node_id = claims.node_id
@@ -77,6 +79,7 @@ class Node:
         self._bus = bus
         self._announcements = announcements
         self._broker = broker
+        self._reports = reports
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._sweeping = threading.Lock()
@@ -100,6 +103,7 @@ class Node:
             Chore("attach", ATTACH_INTERVAL, self._attach_needed),
             Chore("reconcile", RECONCILE_INTERVAL, self._reconcile),
             Chore("disown", RECONCILE_INTERVAL, self._disown),
+            Chore("report", self._settings.node_lease_renewal, self._report),
             Chore("close_idle", max(idle / IDLE_LOOKS, 0.5), self._close_idle),
         ]
 
@@ -270,6 +274,27 @@ class Node:
         if tenure is not None and not tenure.closing and own.get(host.key) != tenure.epoch:
             log.warning("workspace_differs_from_its_row", **_ids(host.key), epoch=tenure.epoch)
             host.open()  # which reads the row again: a claim may have changed it between the two looks
+
+    def _report(self) -> None:
+        """Say what is hosted here, for people who look."""
+        agents: dict[WorkspaceKey, dict[UUID, AgentReport]] = {}
+        for agent in self.queues.attached():
+            agents.setdefault(agent.key, {})[agent.agent_id] = AgentReport(
+                name=agent.agent_name, limit=agent.limit, running=len(agent.running), in_hand=agent.in_hand
+            )
+        reports: dict[str, WorkspaceReport] = {}
+        for key, host in self._hosts().items():
+            tenure = host.tenure
+            if tenure is not None:
+                reports[key.slug] = WorkspaceReport(
+                    epoch=tenure.epoch,
+                    agents=agents.get(key, {}),
+                    cache=self.cache.size(key),
+                    hosted_since=tenure.wall_since,
+                    last_used=tenure.wall_used,
+                    suspended=tenure.suspended,
+                )
+        self._reports.write(self.node_id, reports)
 
     def _close_idle(self) -> None:
         """Let go of agents, and close workspaces, that nobody used for long."""

@@ -164,7 +164,7 @@ def _of_host(
     if facts.state is WorkspaceState.ERROR:
         yield Reason(ReasonCode.WORKSPACE_ERROR, "The workspace could not be initialized or closed.")
     if silent:
-        yield Reason(ReasonCode.HOST_SILENT, f"Its host {facts.node_id} has not spoken of it for {_seconds(LIFETIME)}.")
+        yield Reason(ReasonCode.HOST_SILENT, f"Its host has not spoken of it for {_seconds(LIFETIME)}.")
     starting = facts.state is WorkspaceState.INITIALIZING and report is None
     since = min((agent.queued_since for agent in facts.agents if agent.queued_since is not None), default=None)
     if since is not None and now - since > UNHOSTED_AFTER and (silent or starting or not facts.is_hosted):

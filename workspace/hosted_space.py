@@ -219,6 +219,9 @@ class HostedSpace:
             redis.RedisError: leases are out of reach.
         """
         with self._changing:
+            tenure = self.tenure
+            if tenure is None or self._services.claims.own([self.key]).get(self.key) == tenure.epoch:
+                return  # it began anew already: what runs now came after the reset
             self._stop(reason)
             self._services.cache.clear(self.key)
             self.tenure = None

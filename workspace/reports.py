@@ -3,6 +3,7 @@
 It is for people who look at the system. Nothing is decided by it: who hosts a workspace stands in its row.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Self, cast
@@ -42,9 +43,15 @@ class WorkspaceReport(BaseModel):
     agents: dict[UUID, AgentReport]
     cache: int
     """Agent configs of the workspace in the node's memory."""
-    hosted_seconds: float
-    idle_seconds: float
+    hosted_since: float
+    """On the wall clock, in seconds, as is the next: what does not change is not written again."""
+    last_used: float
     suspended: bool
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long nothing was done in it."""
+        return max(time.time() - self.last_used, 0.0)
 
     def encode(self) -> bytes:
         """Return it as it is stored."""

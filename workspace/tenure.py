@@ -30,6 +30,7 @@ class Tenure:
         self.settings = settings
         self.sure_until = sure_until
         self.hosted_since = clock()
+        self.wall_since = self.wall_used = _wall_clock()
         self.last_used = self.hosted_since
         self.suspended = False
         """Whether work is stopped because the claim could not be renewed in time; it may go on when it is."""
@@ -38,6 +39,7 @@ class Tenure:
     def touch(self) -> None:
         """Note that the workspace is used."""
         self.last_used = self._clock()
+        self.wall_used = _wall_clock()
 
     @property
     def idle_seconds(self) -> float:
@@ -53,3 +55,8 @@ class Tenure:
     def is_sure(self) -> bool:
         """Whether nobody else can host it at this moment."""
         return self._clock() < self.sure_until
+
+
+def _wall_clock() -> float:
+    """Return the time for people, to the tenth of a second."""
+    return round(time.time(), 1)

@@ -10,6 +10,7 @@ from api.schemas.common import RequestModel, ResponseModel, Text
 from models import Json
 from models.statuses import AgentStatus, WorkspaceState
 from workspace.health import AgentFacts, Health, HealthStatus, ReasonCode
+from workspace.space_settings import SpaceSettings
 from workspace.survey import Surveyed
 
 MAX_SPACES = 10_000
@@ -36,6 +37,18 @@ class HealthResponse(ResponseModel):
 
 def _reasons(health: Health) -> list[ReasonResponse]:
     return [ReasonResponse(code=reason.code, detail=reason.detail) for reason in health.reasons]
+
+
+class WorkspaceRequest(RequestModel):
+    """A workspace to initialise."""
+
+    settings: SpaceSettings | None = Field(None, description="replaces its settings; null: they stay as they are")
+
+
+class ResetResponse(ResponseModel):
+    """What a reset ended."""
+
+    runs_ended: int
 
 
 class WorkspaceAgentResponse(ResponseModel):
@@ -98,7 +111,7 @@ class WorkspaceResponse(ResponseModel):
             epoch=facts.epoch,
             created_at=facts.created_at,
             initialized_at=facts.initialized_at,
-            idle_seconds=report.idle_seconds if report is not None else None,
+            idle_seconds=round(report.idle_seconds, 1) if report is not None else None,
         )
 
 

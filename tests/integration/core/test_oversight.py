@@ -23,7 +23,7 @@ pytestmark = pytest.mark.stack
 
 MANY = 1_200
 NODES = 4
-REPORT = WorkspaceReport(epoch=1, agents={}, cache=0, hosted_seconds=60, idle_seconds=1, suspended=False)
+REPORT = WorkspaceReport(epoch=1, agents={}, cache=0, hosted_since=1_000, last_used=1_060, suspended=False)
 
 
 @pytest.fixture

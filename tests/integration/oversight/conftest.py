@@ -1,5 +1,6 @@
 """A web process over a database of its own, which no node looks into, and workspaces as a test wants them."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,13 @@ class Estate:
         """Let the host of a workspace speak of it, and of it alone."""
         world = self.worlds[name]
         helper = AgentReport(name="helper", limit=3, running=0, in_hand=0)
-        usual = {"epoch": 1, "cache": 1, "hosted_seconds": 60.0, "idle_seconds": 2.5, "suspended": False}
+        usual = {
+            "epoch": 1,
+            "cache": 1,
+            "hosted_since": time.time() - 60.0,
+            "last_used": time.time() - 2.5,
+            "suspended": False,
+        }
         report = WorkspaceReport(**({"agents": {world.agent_id: helper}} | usual | changes))
         assert self.reports.write(str(world.workspace().node_id), {world.key.slug: report})
         return report

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stack
 
 def report(**changes: Any) -> WorkspaceReport:
     agents = {uuid4(): AgentReport(name="helper", limit=3, running=1, in_hand=2)}
-    usual = {"epoch": 1, "cache": 1, "hosted_seconds": 60.0, "idle_seconds": 0.5, "suspended": False}
+    usual = {"epoch": 1, "cache": 1, "hosted_since": 1000.0, "last_used": 1060.5, "suspended": False}
     return WorkspaceReport(**({"agents": agents} | usual | changes))
 
 

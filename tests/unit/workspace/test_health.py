@@ -16,7 +16,7 @@ from workspace.reports import WorkspaceReport
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LIMIT = 10
-REPORT = WorkspaceReport(epoch=1, agents={}, cache=0, hosted_seconds=60, idle_seconds=1, suspended=False)
+REPORT = WorkspaceReport(epoch=1, agents={}, cache=0, hosted_since=1_000, last_used=1_060, suspended=False)
 
 
 def ago(seconds: float) -> datetime:
