@@ -36,6 +36,7 @@ def create_app(environment: Mapping[str, str] | None = None) -> Flask:
     routes: tuple[tuple[str, str, Any], ...] = (
         ("GET", "/health", server.health),
         ("GET", "/v1/models", server.models),
+        ("GET", "/v1/models/<path:name>", server.model),
         ("POST", "/v1/chat/completions", server.chat),
         ("POST", "/v1/embeddings", server.embeddings),
         ("POST", "/_control/rules", server.add_rules),
@@ -90,8 +91,20 @@ class Server:
 
     def models(self) -> Response:
         """List the models; any other name is answered as well."""
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "codelab-core"} for name in MODELS]
-        return _json({"object": "list", "data": data})
+        return _json({"object": "list", "data": [protocol.model(name) for name in MODELS]})
+
+    def model(self, name: str) -> Response:
+        """Look a model up. Every name is one, unless a rule disturbs its look-ups."""
+        self._remember("", {"model": name})
+        decision = self._rules.decide_lookup(name)
+        if decision.fail is not None:
+            return _failure(decision.fail, decision)
+        client = Client(request.environ.get("gunicorn.socket"))
+        if not client.wait(decision.silent):
+            return Response(status=CLIENT_CLOSED_REQUEST)
+        if decision.break_after is not None:
+            client.hang_up()
+        return _json(protocol.model(name))
 
     def health(self) -> Response:
         """Say that the server runs."""
@@ -136,10 +149,7 @@ class Server:
 
 def _respond(conversation: Conversation, decision: Decision, client: Client, record: Record) -> Response:
     if decision.fail is not None:
-        response = _json(protocol.error(decision.fail, f"The stand-in was told to fail with {decision.fail}."))
-        response.status_code = decision.fail
-        response.headers["Retry-After"] = f"{decision.script.retry_after or 0:g}"
-        return response
+        return _failure(decision.fail, decision)
     answer = compose(conversation, decision)
     if conversation.streams:
         return Response(_stream(conversation, answer, decision, client, record), mimetype="text/event-stream")
@@ -150,6 +160,13 @@ def _respond(conversation: Conversation, decision: Decision, client: Client, rec
         client.hang_up()
     record["served"] = True
     return _json(protocol.completion(conversation, answer))
+
+
+def _failure(status: int, decision: Decision) -> Response:
+    response = _json(protocol.error(status, f"The stand-in was told to fail with {status}."))
+    response.status_code = status
+    response.headers["Retry-After"] = f"{decision.script.retry_after or 0:g}"
+    return response
 
 
 def _stream(

@@ -69,6 +69,11 @@ class Chunks:
         return f"{self._head}{delta}{self._tail}".encode()
 
 
+def model(name: str) -> dict[str, Any]:
+    """What is told of a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "codelab-core"}
+
+
 def error(status: int, message: str) -> dict[str, Any]:
     """The body of a failure."""
     kinds = {401: "authentication_error", 429: "rate_limit_error"}

@@ -9,7 +9,8 @@ from typing import Any
 from devstack.standin.conversation import Conversation
 from devstack.standin.script import Limited, Script, ScriptError, parse_message, parse_rule
 
-PLACES = ("user", "system", "model")
+PLACES = ("user", "system", "model", "lookup")
+"""Where a rule looks. `model` is the model's name in conversations and look-ups, `lookup` the same in look-ups only."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +41,11 @@ class Rule:
     def applies(self, conversation: Conversation) -> bool:
         """Whether the rule is meant for this request."""
         texts = {"user": conversation.user, "system": conversation.system, "model": conversation.model}
-        return self.pattern.search(texts[self.place]) is not None
+        return self.place in texts and self.pattern.search(texts[self.place]) is not None
+
+    def applies_to_lookup(self, model: str) -> bool:
+        """Whether the rule is meant for a look-up of this model."""
+        return self.place in {"model", "lookup"} and self.pattern.search(model) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,20 @@ class RuleBook:
             return Decision(script, message, int(fail), None, 0.0)
         break_after = due("break_after")
         return Decision(script, message, None, None if break_after is None else int(break_after), due("silent") or 0.0)
+
+    def decide_lookup(self, model: str) -> Decision:
+        """The disturbances of a look-up: those of the first rule that applies, counted apart from conversations."""
+        rule = next((rule for rule in self._rules if rule.applies_to_lookup(model)), None)
+        ruled = rule.script if rule else Script()
+
+        def due(name: str) -> float | None:
+            return self._take(("lookup", rule), name, getattr(ruled, name))
+
+        fail = due("fail")
+        if fail is not None:
+            return Decision(ruled, "", int(fail), None, 0.0)
+        break_after = due("break_after")
+        return Decision(ruled, "", None, None if break_after is None else int(break_after), due("silent") or 0.0)
 
     def _take(self, source: object, name: str, limited: Limited | None) -> float | None:
         """The disturbance's value if it happens this time; one with a limit is counted by message or rule."""

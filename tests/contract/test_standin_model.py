@@ -327,6 +327,48 @@ def test_models_are_listed(sdk: openai.OpenAI) -> None:
     assert "stand-in" in [model.id for model in sdk.models.list()]
 
 
+@pytest.mark.parametrize("name", ["stand-in", "any other", "maker/model:tag", "a?b#c%2F"])
+def test_a_model_of_any_name_can_be_looked_up(sdk: openai.OpenAI, name: str) -> None:
+    model = sdk.models.retrieve(name)
+    assert (model.id, model.object, model.owned_by) == (name, "model", "codelab-core")
+
+
+def test_a_look_up_fails_as_its_rule_says(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    rules = [
+        {"match": "^gone$", "in": "lookup", "fail": 404},
+        {"match": "^ill$", "in": "model", "fail": "503x1", "retry_after": 3},
+        {"match": "^cut$", "in": "lookup", "break": "0x1"},
+    ]
+    control.post("/rules", json=rules).raise_for_status()
+    with pytest.raises(openai.NotFoundError):
+        sdk.models.retrieve("gone")
+    assert sdk.chat.completions.create(model="gone", messages=[{"role": "user", "content": "hi"}]).choices
+    with pytest.raises(openai.InternalServerError) as caught:
+        sdk.models.retrieve("ill")
+    assert caught.value.response.headers["Retry-After"] == "3"
+    assert sdk.models.retrieve("ill").id == "ill"
+    with pytest.raises(openai.APIConnectionError):
+        sdk.models.retrieve("cut")
+    assert sdk.models.retrieve("cut").id == "cut"
+
+
+def test_a_silent_look_up_waits(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    control.post("/rules", json=[{"match": "^slow$", "in": "lookup", "silent": "0.5x1"}]).raise_for_status()
+    started = time.monotonic()
+    sdk.models.retrieve("slow")
+    assert time.monotonic() - started >= 0.5
+    control.post("/rules", json=[{"match": "^hung$", "in": "lookup", "silent": 30}]).raise_for_status()
+    with pytest.raises(openai.APITimeoutError):
+        sdk.models.retrieve("hung", timeout=0.3)
+
+
+def test_look_ups_can_be_read_back_and_are_no_visits(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    sdk.models.retrieve("seen")
+    (request,) = control.get("/requests").json()["requests"]
+    assert (request["path"], request["body"]) == ("/v1/models/seen", {"model": "seen"})
+    assert control.get("/witness").json()["all"]["total"] == 0
+
+
 def test_embeddings_are_deterministic_lexical_and_normalised(sdk: openai.OpenAI) -> None:
     texts = ["The cat sat on the mat", "A cat sits on a mat", "Quarterly revenue grew by nine percent"]
     first, near, far = (each.embedding for each in sdk.embeddings.create(model="e", input=texts).data)

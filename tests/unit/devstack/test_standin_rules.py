@@ -81,3 +81,31 @@ def test_a_message_in_parts_is_one_text() -> None:
 def test_a_body_that_is_no_chat_request_is_refused(body: Any) -> None:
     with pytest.raises(BadRequestError):
         Conversation.parse(body)
+
+
+def test_a_look_up_obeys_the_first_rule_for_its_model_and_no_other() -> None:
+    rules = book(
+        {"match": "big", "fail": 500},
+        {"match": "big", "in": "system", "fail": 501},
+        {"match": "big", "in": "lookup", "fail": 502},
+        {"match": "big", "in": "model", "fail": 503},
+    )
+    assert rules.decide_lookup("big").fail == 502
+    assert rules.decide_lookup("small").fail is None
+    assert book({"match": "big", "in": "model", "fail": 503}).decide_lookup("big").fail == 503
+
+
+def test_a_rule_for_look_ups_does_not_touch_conversations() -> None:
+    rules = book({"match": "", "in": "lookup", "fail": 500}, {"match": "big", "in": "model", "fail": 503})
+    assert rules.decide(talk("x", model="big")).fail == 503
+    assert rules.decide(talk("x")).fail is None
+
+
+def test_look_ups_and_conversations_are_counted_apart() -> None:
+    rules = book({"match": "big", "in": "model", "fail": "503x1", "silent": "2x1", "break": "1x1"})
+    assert rules.decide(talk("x", model="big")).fail == 503
+    first, second, third = (rules.decide_lookup("big") for _ in range(3))
+    assert (first.fail, first.silent, first.break_after) == (503, 0.0, None)
+    assert (second.fail, second.silent, second.break_after) == (None, 2.0, 1)
+    assert (third.fail, third.silent, third.break_after) == (None, 0.0, None)
+    assert rules.decide(talk("x", model="big")).silent == 2.0
