@@ -95,7 +95,6 @@ class Server:
 
     def model(self, name: str) -> Response:
         """Look a model up. Every name is one, unless a rule disturbs its look-ups."""
-        self._remember("", {"model": name})
         decision = self._rules.decide_lookup(name)
         if decision.fail is not None:
             return _failure(decision.fail, decision)
