@@ -179,7 +179,8 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     leases = Leases(core.client, ttl=settings.node_lease_ttl)
     claims = Claims(core.database, leases, node_id=node_id)
     queues = AgentQueues(Admission(slots=settings.node_slots))
-    health = AgentHealth(core.database)
+    model = ModelClient(settings)
+    health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
     announcements = Announcements(core.database)
     lost_hosts = LostHosts(
         database=core.database,
@@ -203,7 +204,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         settings=settings,
         ledger=Ledger(core.database, history_messages=settings.history_messages, user_task_cap=settings.user_task_cap),
         publisher=core.publisher,
-        runner=AgentRunner(ModelClient(settings), progress_interval=settings.progress_interval),
+        runner=AgentRunner(model, progress_interval=settings.progress_interval),
         bus=core.services.bus,
         health=health,
         announcements=announcements,
@@ -222,6 +223,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         lost_hosts=lost_hosts,
         bus=core.services.bus,
         cache=core.services.cache,
+        health=health,
         announcements=announcements,
         broker=core.services.broker,
         reports=Reports(core.client),

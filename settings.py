@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     node_shutdown_grace: float = Field(30.0, ge=0, description="seconds running tasks get at SIGTERM")
     agent_cache_ttl: float = Field(300.0, gt=0)
     agent_cache_size: int = Field(10_000, ge=1)
+    agent_check_interval: float = Field(60.0, gt=0, description="seconds between two look-ups for an agent in error")
     sweep_interval: float = Field(5.0, gt=0)
 
     # Events -------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from tasks.housekeeping import Chore, Housekeeping
 from tasks.keeper import Keeper
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
+from workspace.agent_health import AgentHealth, Attached
 from workspace.announcements import Announcements
 from workspace.broadcast import Change, Notice
 from workspace.broker_queues import BrokerQueues
@@ -62,6 +63,7 @@ class Node:
         lost_hosts: LostHosts,
         bus: AgentBus,
         cache: AgentCache,
+        health: AgentHealth,
         announcements: Announcements,
         broker: BrokerQueues,
         reports: Reports,
@@ -77,6 +79,7 @@ class Node:
         self._sweeper = sweeper
         self._lost_hosts = lost_hosts
         self._bus = bus
+        self._health = health
         self._announcements = announcements
         self._broker = broker
         self._reports = reports
@@ -103,6 +106,7 @@ class Node:
             Chore("attach", ATTACH_INTERVAL, self._attach_needed),
             Chore("reconcile", RECONCILE_INTERVAL, self._reconcile),
             Chore("disown", RECONCILE_INTERVAL, self._disown),
+            Chore("check_agents", ANNOUNCE_INTERVAL, lambda: self._health.tick(self._checked_agents)),
             Chore("report", self._settings.node_lease_renewal, self._report),
             Chore("close_idle", max(idle / IDLE_LOOKS, 0.5), self._close_idle),
         ]
@@ -274,6 +278,15 @@ class Node:
         if tenure is not None and not tenure.closing and own.get(host.key) != tenure.epoch:
             log.warning("workspace_differs_from_its_row", **_ids(host.key), epoch=tenure.epoch)
             host.open()  # which reads the row again: a claim may have changed it between the two looks
+
+    def _checked_agents(self) -> list[Attached]:
+        """Return the agents to check, with their models, and take over what their rows say of their health."""
+        attached = self._claims.agents([agent.agent_id for agent in self.queues.attached()])
+        unwell = self._claims.unwell_agents(self._hosts())
+        rows = {row.agent_id: row for row in [*attached, *unwell]}.values()
+        for row in rows:
+            self._health.learn(row.agent_id, row.status, row.status_reason)
+        return [Attached(row.key, row.agent_id, row.model or self._settings.default_model) for row in rows]
 
     def _report(self) -> None:
         """Say what is hosted here, for people who look."""

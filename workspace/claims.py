@@ -255,6 +255,17 @@ class Claims:
         with self._database.system_session("agents with work") as session:
             return [_agent_row(agent) for agent in session.scalars(wanted)]
 
+    def unwell_agents(self, keys: Iterable[WorkspaceKey]) -> list[AgentRow]:
+        """Return the agents of these workspaces that are in error, whether they are attached or not."""
+        workspaces = list(keys)
+        if not workspaces:
+            return []
+        wanted = select(UserAgent).where(
+            tuple_(UserAgent.user_id, UserAgent.project_id).in_(workspaces), UserAgent.status == AgentStatus.ERROR
+        )
+        with self._database.system_session("agents in error") as session:
+            return [_agent_row(agent) for agent in session.scalars(wanted)]
+
     def has_work(self, key: WorkspaceKey) -> bool:
         """Return whether a workspace has tasks that are queued or at work."""
         with self._database.tenant_session(key.user_id) as session:

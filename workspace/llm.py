@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 import httpx2
@@ -19,7 +20,7 @@ import tenacity
 from settings import ModelPrice, Settings
 from workspace.errors import ModelFailure, ModelUnavailable
 from workspace.events import Usage
-from workspace.interruptible import InterruptibleTransport, Watch, watching
+from workspace.interruptible import Interrupted, InterruptibleTransport, StopSignal, Watch, watching
 from workspace.metrics import MODEL_FIRST_TOKEN, MODEL_RETRIES
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,9 @@ LONGEST_LINE = 1_000_000
 LONGEST_TEXT = 1_000_000
 """Bytes and characters: far beyond what a model writes in one turn, far below what hurts a node."""
 MOST_TOKENS = 2**31
+
+PROBE_SECONDS = 5.0
+"""For a look-up in all: a model's server that is well answers at once."""
 
 AGENT_HEADER = "X-Codelab-Agent"
 """Names the agent to the model's server, for its own accounting."""
@@ -51,6 +55,15 @@ class ModelTurn:
     text: str
     finish_reason: str
     usage: Usage
+
+
+class Probe(StrEnum):
+    """What a look-up of a model told."""
+
+    ANSWERS = "answers"
+    REFUSES = "refuses"  # the key is refused, or the model is not there
+    AWAY = "away"  # the server is out of reach or in trouble
+    UNKNOWN = "unknown"  # the server does not know such look-ups, or answers with what is none
 
 
 class TurnSink(Protocol):
@@ -119,6 +132,23 @@ class ModelClient:
                 return retrying(self._attempt, request, sink, watch)
         except _PassingError as error:
             raise ModelUnavailable(error.detail, retry_after=error.retry_after) from error
+
+    def probe(self, model: str) -> Probe:
+        """Look a model up, once and without patience. Raises nothing for whatever the server does."""
+        watch = Watch(StopSignal(), deadline=time.monotonic() + PROBE_SECONDS, on_wait=lambda: PROBE_SECONDS)
+        try:
+            with watching(watch):
+                found = self._client.models.retrieve(
+                    model, timeout=PROBE_SECONDS, extra_headers={"Accept-Encoding": "identity"}
+                )
+        except openai.APIStatusError as error:
+            return _judge_lookup(error, model)
+        except (openai.APIConnectionError, httpx2.TransportError, Interrupted):
+            return Probe.AWAY
+        except (openai.OpenAIError, ValueError, RecursionError):  # no JSON, or a name that no path can hold
+            return Probe.UNKNOWN
+        # The SDK checks nothing: a page of HTML is a text here.
+        return Probe.ANSWERS if isinstance(getattr(found, "id", None), str) else Probe.UNKNOWN
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -258,6 +288,16 @@ def _explain_status(error: openai.APIStatusError) -> Exception:
     if status in {401, 403}:
         return ModelFailure(f"The model's provider answered {status}: check OPENAI_API_KEY.")
     return ModelFailure(f"The model's provider answered {status}: {_storable(error.message[:300])}")
+
+
+def _judge_lookup(error: openai.APIStatusError, model: str) -> Probe:
+    """Tell a refusal of the model from a server that has no such route: one that looked for it names the model."""
+    status = error.status_code
+    if status in {401, 403} or error.code in {"insufficient_quota", "model_not_found"}:
+        return Probe.REFUSES
+    if status in {408, 409, 429} or (status >= 500 and status != 501):
+        return Probe.AWAY
+    return Probe.REFUSES if model in error.response.text else Probe.UNKNOWN
 
 
 def _explain_body(error: Any) -> Exception:

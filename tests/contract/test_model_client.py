@@ -18,7 +18,7 @@ from tests.support.stack import Stack
 from tests.support.standin import Standin
 from workspace.errors import Cancelled, DeadlineExceeded, ModelFailure, ModelUnavailable, RunFailure
 from workspace.interruptible import Interrupted, StopSignal, Watch
-from workspace.llm import ModelClient, ModelRequest, ModelTurn
+from workspace.llm import ModelClient, ModelRequest, ModelTurn, Probe
 
 pytestmark = pytest.mark.stack
 
@@ -480,3 +480,128 @@ def test_a_server_that_is_not_there_is_told_as_passing(settings: Settings, sink:
         ask("hello", sink)
     assert caught.value.retryable
     assert sink.restarts == [2]
+
+
+# -- looking a model up ------------------------------------------------------------------------------------------
+
+LookUp = Callable[[str], Probe]
+
+
+@contextmanager
+def prober(settings: Settings, url: str) -> Iterator[LookUp]:
+    """Yield what looks a model of the server at `url` up."""
+    client = ModelClient(settings.model_copy(update={"openai_base_url": url, "openai_api_key": SecretStr(KEY)}))
+    yield client.probe
+    client.close()
+
+
+@pytest.fixture
+def look_up(settings: Settings, stack: Stack) -> Iterator[LookUp]:
+    with prober(settings, stack.model_url) as look_up:
+        yield look_up
+
+
+@pytest.fixture
+def look_up_own(settings: Settings, server: Server) -> Iterator[LookUp]:
+    with prober(settings, server.url) as look_up:
+        yield look_up
+
+
+def test_a_model_that_is_there_answers(look_up: LookUp, agent: str) -> None:
+    assert look_up(f"maker/{agent}:tag") is Probe.ANSWERS
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [
+        ({"fail": 500}, Probe.AWAY),
+        ({"fail": 503}, Probe.AWAY),
+        ({"fail": 429}, Probe.AWAY),
+        ({"fail": 401}, Probe.REFUSES),
+        ({"fail": 403}, Probe.REFUSES),
+        ({"fail": 404}, Probe.UNKNOWN),
+        ({"fail": 405}, Probe.UNKNOWN),
+        ({"fail": 501}, Probe.UNKNOWN),
+        ({"break": 0}, Probe.AWAY),
+    ],
+)
+def test_a_model_in_trouble_does_not(
+    look_up: LookUp, standin: Standin, agent: str, trouble: dict[str, int], told: Probe
+) -> None:
+    standin.rules({"match": agent, "in": "lookup", **trouble})
+    assert look_up(agent) is told
+
+
+def test_a_look_up_is_made_once(look_up: LookUp, standin: Standin, agent: str) -> None:
+    standin.rules({"match": agent, "in": "lookup", "fail": "503x1"})
+    assert [look_up(agent) for _ in range(2)] == [Probe.AWAY, Probe.ANSWERS]
+
+
+def test_a_look_up_of_a_silent_model_is_given_up_soon(
+    look_up: LookUp, standin: Standin, agent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workspace.llm.PROBE_SECONDS", 0.3)
+    standin.rules({"match": agent, "in": "lookup", "silent": 20})
+    started = time.monotonic()
+    assert look_up(agent) is Probe.AWAY
+    assert time.monotonic() - started < 0.3 + SOON
+
+
+def test_a_server_that_is_not_there_is_away(settings: Settings) -> None:
+    with prober(settings, "http://127.0.0.1:1/v1") as look_up:
+        assert look_up("any") is Probe.AWAY
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"error": {"message": "The model \'mine\' does not exist", "code": "model_not_found"}}', Probe.REFUSES),
+        (b'{"error": {"message": "No model of this name", "code": "model_not_found"}}', Probe.REFUSES),
+        (b'{"error": "model \'mine\' not found, try pulling it first"}', Probe.REFUSES),
+        (b'{"detail": "Not Found"}', Probe.UNKNOWN),
+        (b"404 page not found", Probe.UNKNOWN),
+        (b"", Probe.UNKNOWN),
+    ],
+)
+def test_a_server_that_misses_the_model_names_it_and_one_without_the_route_does_not(
+    look_up_own: LookUp, server: Server, body: bytes, told: Probe
+) -> None:
+    server.status, server.answers = "404 Not Found", [("application/json", body)]
+    assert look_up_own("mine") is told
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html>Welcome</html>"),
+        ("application/json", b"<html>Welcome</html>"),
+        ("application/json", b"[]"),
+        ("application/json", b"null"),
+        ("application/json", b"{}"),
+        ("application/json", b'{"id": 5}'),
+        ("application/json", b"[" * 100_000),
+        ("application/json", b"\xff"),
+    ],
+)
+def test_what_is_no_model_says_nothing(look_up_own: LookUp, server: Server, kind: str, body: bytes) -> None:
+    server.answers = [(kind, body)]
+    assert look_up_own("mine") is Probe.UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["..", "."])
+def test_a_name_that_would_lead_to_another_path_is_not_asked_for(
+    look_up_own: LookUp, server: Server, name: str
+) -> None:
+    assert look_up_own(name) is Probe.UNKNOWN
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("name", ["../files", "%2e%2e", "a/../../b", "x?limit=1", "x#y", "x\r\nHost: other", "\u00e9"])
+def test_a_name_stays_within_its_path(look_up_own: LookUp, server: Server, name: str) -> None:
+    server.answers = [("application/json", json.dumps({"id": name}).encode())]
+    assert look_up_own(name) is Probe.ANSWERS
+    ((line, *_),) = [request.split(b"\r\n") for request in server.requests]
+    method, path, version = line.split(b" ")
+    assert (method, version) == (b"GET", b"HTTP/1.1")
+    assert path.startswith(b"/v1/models/")
+    assert not set(path.removeprefix(b"/v1/models/")) & set(b"/?#")

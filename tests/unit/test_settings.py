@@ -157,6 +157,7 @@ def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ("max_body_bytes", 0),
         ("model_max_attempts", 0),
         ("agent_queue_limit", 0),
+        ("agent_check_interval", 0),
         ("max_streams_per_user", 999),
         ("node_metrics_port", 65_536),
         ("environment", "staging"),

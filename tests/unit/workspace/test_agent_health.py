@@ -20,6 +20,7 @@ from workspace.errors import (
     WorkerShutdown,
 )
 from workspace.events import Usage
+from workspace.llm import Probe
 from workspace.names import WorkspaceKey
 from workspace.runner import Failed, Final
 
@@ -40,8 +41,12 @@ class Written:
         self.user_id = user_id
         yield self
 
-    def execute(self, statement: Any) -> None:
+    def execute(self, statement: Any) -> "Written":
         self.rows.append((self.user_id, statement.compile().params))
+        return self
+
+    def first(self) -> tuple[UUID]:
+        return (AGENT,)
 
     def commit(self) -> None:
         self.commits += 1
@@ -55,7 +60,7 @@ def written() -> Written:
 @pytest.fixture
 def health(written: Written) -> AgentHealth:
     database: Any = written
-    return AgentHealth(database)
+    return AgentHealth(database, probe=lambda _: Probe.UNKNOWN, interval=60.0)
 
 
 def unwell(failure: RunFailure) -> Failed:
