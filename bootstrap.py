@@ -24,6 +24,7 @@ from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_health import AgentHealth
 from workspace.agent_store import AgentStore
+from workspace.alerts import Alerts
 from workspace.announcements import Announcements
 from workspace.broadcast import Broadcaster
 from workspace.broker_queues import BrokerQueues
@@ -91,11 +92,12 @@ def _publisher(settings: Settings, client: redis.Redis) -> EventPublisher:
     return EventPublisher(client, buffer_size=settings.event_buffer_size, buffer_ttl=settings.event_buffer_ttl)
 
 
-def _cache(settings: Settings) -> AgentCache:
+def _cache(settings: Settings, alerts: Alerts) -> AgentCache:
     return AgentCache(
         size=settings.agent_cache_size,
         ttl=settings.agent_cache_ttl,
         client=redis_client(settings, url=settings.cache),
+        alerts=alerts,
     )
 
 
@@ -119,7 +121,8 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
     bus = AgentBus(app)
     publisher = _publisher(settings, client)
     broadcaster = Broadcaster(client)
-    cache = _cache(settings)
+    alerts = Alerts(client, publisher)
+    cache = _cache(settings, alerts)
     agents = AgentStore(database, cache)
     chats = ChatStore(database)
     user_cap = UserCap(database, cap=settings.user_task_cap)
@@ -138,6 +141,8 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
         receipts=Receipts(database),
         spaces=SpaceStore(database),
         user_cap=user_cap,
+        alerts=alerts,
+        queue_limit=settings.agent_queue_limit,
         remember_host=settings.agent_idle_timeout / 2,
     )
     return _Core(settings, database, client, publisher, agents, chats, user_cap, endings, services)
@@ -189,6 +194,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         bus=core.services.bus,
         publisher=core.publisher,
         user_cap=core.user_cap,
+        alerts=core.services.alerts,
     )
     host = HostServices(
         claims=claims,
@@ -196,6 +202,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         cache=core.services.cache,
         health=health,
         bus=core.services.bus,
+        alerts=core.services.alerts,
         recover=lost_hosts.fail_lost,
         fence_after=settings.node_lease_fence,
         grace=settings.node_shutdown_grace,
@@ -245,7 +252,7 @@ def _sweeper(core: _Core, lost_hosts: LostHosts) -> Sweeper:
         cancellation=core.services.cancellation,
         endings=core.endings,
         end_tasks=lost_hosts.fail_overdue,
-        alert=lambda *_: None,
+        alerts=core.services.alerts,
         run_max_age=settings.run_max_age,
         stuck_after=settings.stuck_after,
         task_deadline=settings.task_deadline,

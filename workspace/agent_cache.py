@@ -13,18 +13,13 @@ from typing import NamedTuple
 from uuid import UUID
 
 import redis
-import structlog
 
+from workspace.alerts import Alerts
 from workspace.cached_agent import CachedAgent
+from workspace.events import AlertKind
 from workspace.metrics import CACHE_LOOKUPS, CACHE_OVERFLOWS
 from workspace.names import WorkspaceKey
 from workspace.redis_configs import RedisConfigs
-from workspace.seldom import Seldom
-
-log = structlog.get_logger(__name__)
-
-OVERFLOW_INTERVAL = 60.0
-"""Seconds between two lines of the log about a memory that is too small."""
 
 _HIT, _HIT_REDIS, _MISS = (CACHE_LOOKUPS.labels(result) for result in ("hit", "hit_redis", "miss"))
 
@@ -41,7 +36,13 @@ class AgentCache:
     """Least recently used entries leave first. An agent of one workspace is never found under another's key."""
 
     def __init__(
-        self, *, size: int, ttl: float, client: redis.Redis, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        size: int,
+        ttl: float,
+        client: redis.Redis,
+        alerts: Alerts,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a cache.
 
@@ -49,6 +50,7 @@ class AgentCache:
             size: entries in memory at most.
             ttl: seconds that an entry is used on either level.
             client: of a store that may evict its keys at any time.
+            alerts: are raised when the memory is too small.
             clock: seconds that never go back.
         """
         self._size = size
@@ -60,7 +62,7 @@ class AgentCache:
         """The agents of each workspace that are in memory."""
         self._ends: list[tuple[float, UUID]] = []
         """A heap of when entries end, so that room is made by those that have. May name some that left before."""
-        self._overflows = Seldom(OVERFLOW_INTERVAL, clock=clock)
+        self._alerts = alerts
         self._lock = threading.Lock()
 
     def get(self, key: WorkspaceKey, agent_id: UUID, *, at_least: int) -> CachedAgent | None:
@@ -155,6 +157,8 @@ class AgentCache:
     def _tell_overflow(self) -> None:
         """An entry left before its time: its agent is in use, or was within the last minutes."""
         CACHE_OVERFLOWS.inc()
-        held_back = self._overflows.ask()
-        if held_back is not None:
-            log.warning("agent_cache_overflow", size=self._size, held_back=held_back)
+        self._alerts.raise_alert(
+            AlertKind.CACHE_OVERFLOW,
+            detail="The memory for agents' configs is full of such that are in use.",
+            size=self._size,
+        )

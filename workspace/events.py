@@ -39,9 +39,20 @@ class EventType(StrEnum):
     RUN_COMPLETED = "run_completed"
     RUN_FAILED = "run_failed"
     RUN_CANCELLED = "run_cancelled"
+    ALERT = "alert"
     ERROR = "error"
     HEARTBEAT = "heartbeat"
     STREAM_GAP = "stream_gap"
+
+
+class AlertKind(StrEnum):
+    """What an alert is about."""
+
+    STUCK_TASK = "stuck_task"  # a task has made no progress for too long
+    CACHE_OVERFLOW = "cache_overflow"  # a node's memory for agents' configs is too small
+    QUEUE_ALMOST_FULL = "queue_almost_full"  # an agent's waiting tasks reached 80 % of their limit
+    WORKER_LOST = "worker_lost"  # a node fell silent with work in hand
+    WORKSPACE_ERROR = "workspace_error"  # a workspace could not be hosted, or not be cleaned up
 
 
 class Payload(BaseModel):
@@ -186,6 +197,17 @@ class RunCancelled(Payload):
 
     mode: RunMode
     error: Failure
+
+
+class Alert(Payload):
+    """Something that should be known although nothing failed yet."""
+
+    event_type = EventType.ALERT
+
+    kind: AlertKind
+    detail: str
+    agent_id: UUID | None = None
+    agent_name: str | None = None
 
 
 class Heartbeat(Payload):

@@ -19,8 +19,10 @@ from models.statuses import WorkspaceState
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_health import AgentHealth
+from workspace.alerts import Alerts
 from workspace.claims import AgentRow, Claim, Claims
 from workspace.errors import RunFailure, WorkerLost, WorkerShutdown
+from workspace.events import AlertKind
 from workspace.metrics import WORKSPACES_CLOSED, WORKSPACES_LOST, WORKSPACES_RECOVERED, WORKSPACES_SUSPENDED
 from workspace.names import WorkspaceKey
 from workspace.space_settings import read_settings
@@ -70,6 +72,7 @@ class HostServices(NamedTuple):
     cache: AgentCache
     health: AgentHealth
     bus: AgentBus
+    alerts: Alerts
     recover: Callable[[WorkspaceKey], int]
     """Ends the tasks that a lost host left."""
     fence_after: float
@@ -121,6 +124,9 @@ class HostedSpace:
             self._services.claims.move(self.key, claim.epoch, WorkspaceState.INITIALIZED)
         except Exception:
             log.exception("workspace_failed", **self._ids, epoch=claim.epoch)
+            self._services.alerts.raise_alert(
+                AlertKind.WORKSPACE_ERROR, key=self.key, detail="A workspace could not be initialised."
+            )
             self._stop(WorkerLost())
             self.tenure = None
             self._services.claims.release(self.key, claim.epoch, WorkspaceState.ERROR)

@@ -43,6 +43,7 @@ CACHE_LOOKUPS = Counter("codelab_agent_cache_lookups_total", "Agent configs aske
 CACHE_OVERFLOWS = Counter(
     "codelab_agent_cache_overflows_total", "Agent configs that left the memory before their time because it was full"
 )
+ALERTS = Counter("codelab_alerts_total", "Alerts raised", ["kind"])
 AGENT_PROBES = Counter("codelab_agent_probes_total", "Models looked up for agents in error", ["result"])
 AGENTS_RECOVERED = Counter("codelab_agents_recovered_total", "Agents in error whose model was found to answer again")
 WORKSPACES_HOSTED = Gauge("codelab_workspaces_hosted", "Workspaces that this node hosts")

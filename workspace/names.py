@@ -79,6 +79,9 @@ class WorkspaceKey(NamedTuple):
 NODES_CHANNEL = "nodes:broadcast"
 """The pub/sub channel on which every node hears of changed agents. It carries ids and versions only."""
 
+ALERTS_LIST = "alerts"
+"""The list of the newest alerts of all processes, in Redis."""
+
 LEASES_SINCE = "leases:since"
 """Since when this Redis has its data, in milliseconds: until a TTL later, a missing lease may be a lost one."""
 

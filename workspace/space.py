@@ -4,8 +4,10 @@ Web processes and nodes share it. What is asked of a workspace works in every pr
 owns the consumers of its agents' queues (`workspace.hosted_space`). Where it does not, the host is told.
 """
 
+import math
 import time
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,6 +16,7 @@ from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
 from workspace.agent_store import AgentMetrics, AgentStore, AgentView
+from workspace.alerts import Alerts
 from workspace.broadcast import Broadcaster, Change
 from workspace.broker_queues import BrokerQueues
 from workspace.cancellation import Cancellation
@@ -21,7 +24,7 @@ from workspace.chat_store import ChatStore
 from workspace.endings import Endings
 from workspace.errors import AgentDeleted, Cancelled
 from workspace.event_publisher import NO_EVENT, EventPublisher
-from workspace.events import DirectAgentCall, EventScope, MessageCreated
+from workspace.events import AlertKind, DirectAgentCall, EventScope, MessageCreated
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.idempotency import Receipts, Repeated
 from workspace.intake import Accepted, Intake, NewMessage
@@ -31,6 +34,14 @@ from workspace.paging import Page, PageRequest
 from workspace.space_settings import SpaceSettings
 from workspace.space_store import SpaceStore
 from workspace.user_cap import UserCap
+
+ALMOST_FULL = Fraction(80, 100)
+"""Of an agent's queue."""
+
+
+def almost_full(limit: int) -> int:
+    """Return with how many waiting tasks a queue of `limit` is almost full."""
+    return math.ceil(ALMOST_FULL * limit)
 
 
 class Receipt(NamedTuple):
@@ -63,6 +74,8 @@ class SpaceServices(NamedTuple):
     receipts: Receipts
     spaces: SpaceStore
     user_cap: UserCap
+    alerts: Alerts
+    queue_limit: int
     remember_host: float
     """Seconds for which a process trusts that a node still consumes the queue of an agent that it had a message for."""
     host: HostServices | None = None
@@ -182,6 +195,7 @@ class UserWorkerSpace:
         MESSAGES_ACCEPTED.labels(RunMode.DIRECT).inc()
         self._services.endings.carry_out(self.key, accepted.interrupted)
         cursor = self._tell_accepted(accepted, message.content)
+        self._warn_if_almost_full(accepted)
         if message.repeat:
             self._services.receipts.write(self.key, accepted.run_id, _stored(accepted, cursor))
         if accepted.status is TaskStatus.QUEUED:
@@ -231,6 +245,25 @@ class UserWorkerSpace:
             ),
         )
         return published.cursor_before if published else NO_EVENT
+
+    def _warn_if_almost_full(self, accepted: Accepted) -> None:
+        """Raise an alert when this message made its agent's queue almost full, not for those behind it."""
+        limit = self._services.queue_limit
+        waiting = accepted.queue_position + 1
+        if waiting != almost_full(limit):
+            return
+        target = accepted.target
+        self._services.alerts.raise_alert(
+            AlertKind.QUEUE_ALMOST_FULL,
+            key=self.key,
+            session_id=accepted.session_id,
+            run_id=accepted.run_id,
+            detail=f"{waiting} of at most {limit} tasks wait for the agent.",
+            agent_id=target.agent_id,
+            agent_name=target.agent_name,
+            waiting=waiting,
+            limit=limit,
+        )
 
     def _send(self, accepted: Accepted) -> None:
         """Publish the task; what the broker did not take, the sweeper sends and finds a host for."""

@@ -12,12 +12,13 @@ from models import Json, Run, Task, Workspace, utc_now
 from models.statuses import CancelReason, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from workspace.agent_bus import AgentBus
+from workspace.alerts import Alerts
 from workspace.announcements import mark_announced
 from workspace.cancellation import end_status, failure_of
 from workspace.claims import Claims
 from workspace.errors import DeadlineExceeded, RunFailure, WorkerLost
 from workspace.event_publisher import EventPublisher
-from workspace.events import EventScope, Failure, Payload, RunCancelled, RunFailed, TaskFailed
+from workspace.events import AlertKind, EventScope, Failure, Payload, RunCancelled, RunFailed, TaskFailed
 from workspace.leases import Leases
 from workspace.ledger import QueuedTask, release_next, settle_run
 from workspace.metrics import TASKS_SETTLED
@@ -73,6 +74,7 @@ class LostHosts:
         bus: AgentBus,
         publisher: EventPublisher,
         user_cap: UserCap,
+        alerts: Alerts,
     ) -> None:
         self._database = database
         self._claims = claims
@@ -80,6 +82,7 @@ class LostHosts:
         self._bus = bus
         self._publisher = publisher
         self._user_cap = user_cap
+        self._alerts = alerts
 
     def bury(self) -> int:
         """Take workspaces away from hosts whose lease has lapsed."""
@@ -145,6 +148,10 @@ class LostHosts:
             session.commit()
         TASKS_SETTLED.labels(task_status.value).inc()
         log.warning("task_lost", task_id=str(task.task_id), run_id=str(task.run_id), code=reason.code)
+        if isinstance(reason, WorkerLost):
+            self._alerts.raise_alert(
+                AlertKind.WORKER_LOST, key=task.key, detail="A node was lost while it worked on a task."
+            )
         self._tell(task, run_status, failure)
         self._send([next_task] if next_task else [])
         self._send(self._user_cap.release(task.key.user_id))

@@ -10,17 +10,16 @@ from sqlalchemy.orm import aliased
 from models import Run, Task, utc_now
 from models.statuses import CancelReason, TaskStatus
 from models.tenancy import Database
+from workspace.alerts import Alerts
 from workspace.cancellation import Cancellation
 from workspace.endings import Endings
 from workspace.errors import NotFound
+from workspace.events import AlertKind
 from workspace.names import WorkspaceKey
 from workspace.sweeping.sweeper import BATCH
 
 MERCY = timedelta(seconds=60)
 """A task past its deadline gets so much longer to end by itself, which its node sees to."""
-
-AlertStuck = Callable[[WorkspaceKey, Task, str], None]
-"""Tells operators and the session of a task that does not end or does not begin."""
 
 
 class Overdue:
@@ -33,7 +32,7 @@ class Overdue:
         cancellation: Cancellation,
         endings: Endings,
         end_tasks: Callable[[list[UUID]], int],
-        alert: AlertStuck,
+        alerts: Alerts,
         run_max_age: float,
         stuck_after: float,
         task_deadline: float,
@@ -42,7 +41,7 @@ class Overdue:
 
         Args:
             end_tasks: ends running tasks in the rows; returns how many it ended.
-            alert: tells of a stuck task.
+            alerts: tells operators and sessions of stuck tasks.
             run_max_age: seconds from a message to the end of its run, whatever it waits for.
             stuck_after: seconds after which a task that runs, or that waits for an idle agent, is told of.
             task_deadline: seconds of running time after which its node should have ended a task.
@@ -51,7 +50,7 @@ class Overdue:
         self._cancellation = cancellation
         self._endings = endings
         self._end_tasks = end_tasks
-        self._alert = alert
+        self._alerts = alerts
         self._run_max_age = timedelta(seconds=run_max_age)
         self._stuck_after = timedelta(seconds=stuck_after)
         self._task_deadline = timedelta(seconds=task_deadline)
@@ -100,8 +99,19 @@ class Overdue:
             queued = session.scalars(
                 select(Task).where(Task.status == TaskStatus.QUEUED, Task.sent_at < since, idle).limit(BATCH)
             ).all()
-        for task in running:
-            self._alert(WorkspaceKey(task.user_id, task.project_id), task, "It runs for longer than any task should.")
-        for task in queued:
-            self._alert(WorkspaceKey(task.user_id, task.project_id), task, "It waits although its agent does nothing.")
-        return len(running) + len(queued)
+        told = [self._tell(task, "A task runs for longer than any should.") for task in running]
+        told += [self._tell(task, "A task waits although its agent does nothing.") for task in queued]
+        return sum(told)
+
+    def _tell(self, task: Task, detail: str) -> bool:
+        return self._alerts.raise_alert(
+            AlertKind.STUCK_TASK,
+            key=WorkspaceKey(task.user_id, task.project_id),
+            session_id=task.session_id,
+            run_id=task.run_id,
+            detail=detail,
+            task_id=task.id,
+            agent_id=task.agent_id,
+            agent_name=task.agent_name,
+            node_id=task.node_id,
+        )

@@ -19,7 +19,9 @@ from tests.support.proxy import Proxy, proxy
 from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
 from workspace.agent_store import AgentStore
+from workspace.alerts import Alerts
 from workspace.cached_agent import CachedAgent
+from workspace.event_publisher import EventPublisher
 from workspace.names import WorkspaceKey
 from workspace.redis_configs import PAUSE
 
@@ -53,9 +55,12 @@ def shared() -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def make_cache(shared: redis.Redis, clock: Clock) -> Any:
+def make_cache(shared: redis.Redis, store: redis.Redis, publisher: EventPublisher, clock: Clock) -> Any:
     """A maker of caches, each as in a process of its own."""
-    return lambda **options: AgentCache(**{"size": 100, "ttl": TTL, "client": shared, "clock": clock, **options})
+    alerts = Alerts(store, publisher)
+    return lambda **options: AgentCache(
+        **{"size": 100, "ttl": TTL, "client": shared, "alerts": alerts, "clock": clock, **options}
+    )
 
 
 @pytest.fixture
@@ -333,7 +338,7 @@ def hanging() -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def store(database: Database, make_cache: Any) -> AgentStore:
+def agents(database: Database, make_cache: Any) -> AgentStore:
     return AgentStore(database, make_cache())
 
 
@@ -343,22 +348,22 @@ def another(database: Database, make_cache: Any) -> AgentStore:
 
 
 def test_a_task_gets_at_least_the_version_that_it_was_accepted_with(
-    world: World, database: Database, store: AgentStore, make_cache: Any
+    world: World, database: Database, agents: AgentStore, make_cache: Any
 ) -> None:
     changed = AgentConfig(name="helper", system_prompt="New.")
-    first = store.config(world.key, world.agent_id, 1)
+    first = agents.config(world.key, world.agent_id, 1)
     assert first is not None
     assert first.system_prompt != "New."
     other = another(database, make_cache)
     other.replace(world.key, world.agent_id, changed)
-    assert store.config(world.key, world.agent_id, 2) == changed
+    assert agents.config(world.key, world.agent_id, 2) == changed
     assert another(database, make_cache).config(world.key, world.agent_id, 2) == changed
 
 
 def test_a_config_is_read_from_redis_before_the_rows(
-    world: World, database: Database, store: AgentStore, make_cache: Any
+    world: World, database: Database, agents: AgentStore, make_cache: Any
 ) -> None:
-    loaded = store.config(world.key, world.agent_id, 1)
+    loaded = agents.config(world.key, world.agent_id, 1)
     before = lookups()
     assert another(database, make_cache).config(world.key, world.agent_id, 1) == loaded
     assert since(before) == {"hit_redis": 1}
@@ -375,23 +380,23 @@ def test_a_late_older_value_in_redis_is_not_used_for_a_newer_task(
     assert another(database, make_cache).config(world.key, world.agent_id, 2) == changed
 
 
-def test_replacing_and_deleting_an_agent_clears_its_key(world: World, store: AgentStore, shared: redis.Redis) -> None:
+def test_replacing_and_deleting_an_agent_clears_its_key(world: World, agents: AgentStore, shared: redis.Redis) -> None:
     name = world.key.agent_config(world.agent_id)
-    store.config(world.key, world.agent_id, 1)
+    agents.config(world.key, world.agent_id, 1)
     assert shared.exists(name)
-    store.replace(world.key, world.agent_id, AgentConfig(name="helper", system_prompt="New."))
+    agents.replace(world.key, world.agent_id, AgentConfig(name="helper", system_prompt="New."))
     assert not shared.exists(name)
-    store.config(world.key, world.agent_id, 1)
+    agents.config(world.key, world.agent_id, 1)
     assert shared.exists(name)
-    store.delete(world.key, world.agent_id)
+    agents.delete(world.key, world.agent_id)
     assert not shared.exists(name)
-    assert store.config(world.key, world.agent_id, 1) is None
+    assert agents.config(world.key, world.agent_id, 1) is None
 
 
 def test_an_agent_is_not_found_for_another_tenant_however_often_it_was_cached(
-    world: World, database: Database, store: AgentStore
+    world: World, database: Database, agents: AgentStore
 ) -> None:
     stranger = make_world(database)
-    assert store.config(world.key, world.agent_id, 1) is not None
+    assert agents.config(world.key, world.agent_id, 1) is not None
     for key in (stranger.key, world.project().key, WorkspaceKey(stranger.key.user_id, world.key.project_id)):
-        assert store.config(key, world.agent_id, 1) is None
+        assert agents.config(key, world.agent_id, 1) is None

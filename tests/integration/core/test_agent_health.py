@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import REGISTRY
+from tasks.hosting import Hosting
 
 from models import UserAgent
 from models.statuses import AgentStatus
 from models.tenancy import Database
 from settings import load_settings
-from tasks.hosting import Hosting
 from tests.integration.core.world import World, make_world
 from tests.support.standin import Standin
 from tests.support.waiting import eventually

@@ -4,6 +4,8 @@ Redis is away here, which changes nothing of that; what it does when it is there
 """
 
 import socket
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
@@ -12,10 +14,13 @@ import redis
 from prometheus_client import REGISTRY
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from structlog.testing import capture_logs
 
 from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
+from workspace.alerts import Alerts
 from workspace.cached_agent import CachedAgent
+from workspace.event_publisher import EventPublisher
 from workspace.names import WorkspaceKey
 from workspace.redis_configs import PAUSE
 
@@ -49,9 +54,14 @@ def nowhere() -> redis.Redis:
     return at(port=1)
 
 
+def alerts(clock: Callable[[], float] = time.monotonic) -> Alerts:
+    client = nowhere()
+    return Alerts(client, EventPublisher(client, buffer_size=10, buffer_ttl=10), clock=clock)
+
+
 @pytest.fixture
 def cache(clock: Clock) -> AgentCache:
-    return AgentCache(size=3, ttl=TTL, client=nowhere(), clock=clock)
+    return AgentCache(size=3, ttl=TTL, client=nowhere(), alerts=alerts(), clock=clock)
 
 
 def counted(name: str, **labels: str) -> float:
@@ -127,7 +137,7 @@ def test_a_forgotten_agent_is_gone_and_its_neighbour_is_not(cache: AgentCache) -
 
 
 def test_many_threads_at_once_keep_the_bound_and_get_what_they_asked_for() -> None:
-    cache = AgentCache(size=10, ttl=TTL, client=nowhere())
+    cache = AgentCache(size=10, ttl=TTL, client=nowhere(), alerts=alerts())
     agents = [uuid4() for _ in range(30)]
 
     def work(number: int) -> None:
@@ -190,6 +200,20 @@ def test_an_entry_that_leaves_before_its_time_is_counted(cache: AgentCache) -> N
     assert len(cache) == 3
 
 
+def test_a_memory_that_is_too_small_raises_an_alert_once_a_minute(clock: Clock) -> None:
+    cache = AgentCache(size=3, ttl=TTL, client=nowhere(), alerts=alerts(clock), clock=clock)
+    with capture_logs() as logs:
+        for _ in range(10):
+            cache.put(KEY, uuid4(), entry())
+        clock.now += 60
+        cache.put(KEY, uuid4(), entry())
+    raised = [line for line in logs if line["event"] == "alert"]
+    assert [(line["kind"], line["facts"], line["held_back"]) for line in raised] == [
+        ("cache_overflow", {"size": 3}, 0),
+        ("cache_overflow", {"size": 3}, 6),
+    ]
+
+
 def test_entries_whose_time_is_over_make_room_and_are_not_counted(cache: AgentCache, clock: Clock) -> None:
     used = uuid4()
     cache.put(KEY, used, entry())
@@ -221,7 +245,7 @@ def test_what_is_kept_of_entries_that_left_is_bounded(cache: AgentCache) -> None
 def test_a_hit_asks_redis_nothing(clock: Clock) -> None:
     agent = uuid4()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        cache = AgentCache(size=3, ttl=TTL, client=at(listener.getsockname()[1]), clock=clock)
+        cache = AgentCache(size=3, ttl=TTL, client=at(listener.getsockname()[1]), alerts=alerts(), clock=clock)
         cache.put(KEY, agent, entry())
         listener.settimeout(5)
         listener.accept()[0].close()  # the put was told to it
