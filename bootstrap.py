@@ -29,6 +29,7 @@ from workspace.announcements import Announcements
 from workspace.broadcast import Broadcaster
 from workspace.broker_queues import BrokerQueues
 from workspace.cancellation import Cancellation
+from workspace.census import Census
 from workspace.chat_store import ChatStore
 from workspace.claims import Claims
 from workspace.direct_run import DirectRun
@@ -166,6 +167,8 @@ def build_web(settings: Settings | None = None) -> Web:
         explanations=Explanations(core.database, TaskWaits(core.client), user_task_cap=settings.user_task_cap),
         workspaces=WorkspaceStore(core.database, surveyor),
         oversight=Oversight(core.database, surveyor),
+        alerts=core.services.alerts,
+        census=Census(core.database),
     )
 
 

@@ -2,8 +2,11 @@
 
 from uuid import UUID
 
+import redis
+
 from api.http import AdminResource, web
 from api.schemas.workspaces import (
+    AlertsResponse,
     ResetResponse,
     SpaceHealth,
     SpacesHealthResponse,
@@ -11,6 +14,7 @@ from api.schemas.workspaces import (
     SpacesStatsResponse,
     SpaceStats,
 )
+from workspace.errors import Unavailable
 from workspace.health import HealthStatus
 from workspace.names import WorkspaceKey
 from workspace.survey import Surveyed
@@ -51,6 +55,19 @@ def workspaces_stats(query: SpacesQuery) -> SpacesStatsResponse:
 def reset_workspace_of(user_id: UUID, project_id: UUID) -> ResetResponse:
     """Stop all work of a workspace now; its runs end as `cancelled`, and it begins anew."""
     return ResetResponse(runs_ended=web().manager.get_or_create(WorkspaceKey(user_id, project_id)).reset())
+
+
+@admin_workspaces.on("GET", "/alerts/", answers=AlertsResponse)
+def recent_alerts() -> AlertsResponse:
+    """Read the newest alerts of all processes, the newest first.
+
+    Raises:
+        Unavailable: Redis, which keeps them, is out of reach.
+    """
+    try:
+        return AlertsResponse(items=web().alerts.recent())
+    except redis.RedisError as error:
+        raise Unavailable from error
 
 
 def _is_unhealthy(surveyed: Surveyed) -> bool:

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, jsonify
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 
+from api.deployment_metrics import deployment_metrics
 from api.http import web
 
 operations = Blueprint("operations", __name__)
@@ -25,8 +26,8 @@ def ready() -> tuple[Response, int]:
 
 @operations.get("/metrics", strict_slashes=False)
 def metrics() -> Response:
-    """Return this process's metrics for Prometheus."""
-    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    """Return this process's metrics for Prometheus, and what the deployment has."""
+    return Response(generate_latest() + deployment_metrics(web().census), content_type=CONTENT_TYPE_LATEST)
 
 
 def _check_database() -> str:

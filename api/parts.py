@@ -8,6 +8,8 @@ from models.tenancy import Database
 from settings import Settings
 from workspace.account_store import Accounts, ProjectStore
 from workspace.agent_store import AgentStore
+from workspace.alerts import Alerts
+from workspace.census import Census
 from workspace.chat_store import ChatStore
 from workspace.explanations import Explanations
 from workspace.manager import WorkerSpaceManager
@@ -31,3 +33,5 @@ class Web:
     explanations: Explanations
     workspaces: WorkspaceStore
     oversight: Oversight
+    alerts: Alerts
+    census: Census

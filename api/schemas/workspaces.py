@@ -9,6 +9,7 @@ from pydantic import Field
 from api.schemas.common import RequestModel, ResponseModel, Text
 from models import Json
 from models.statuses import AgentStatus, WorkspaceState
+from workspace.alerts import AlertRecord
 from workspace.health import AgentFacts, Health, HealthStatus, ReasonCode
 from workspace.space_settings import SpaceSettings
 from workspace.survey import Surveyed
@@ -192,6 +193,12 @@ class SpaceStats(ResponseModel):
             node_id=facts.node_id,
             epoch=facts.epoch,
         )
+
+
+class AlertsResponse(ResponseModel):
+    """What operators should know although nothing failed yet."""
+
+    items: list[AlertRecord]
 
 
 class SpacesStatsResponse(ResponseModel):
