@@ -18,7 +18,7 @@ class _Deployment(Collector):
         self._census = census
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Yield the gauges; without a database there are none, and the process's own metrics are served all the same."""
+        """Yield the gauges; without a database there are none, and the process's own are served all the same."""
         try:
             counts = self._census.take()
         except SQLAlchemyError as error:
