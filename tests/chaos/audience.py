@@ -1,4 +1,8 @@
-"""Readers of event streams who come back: after each loss with the last id they have, after a gap with the snapshot."""
+"""Readers of event streams who come back: after each loss with the last id they have, after a gap with the snapshot.
+
+Some stay as long as their connection does. Others are restless, as a telephone in a train is: they leave every few
+seconds and resume, so that resuming is tried at every moment of a fault.
+"""
 
 import threading
 import time
@@ -9,12 +13,14 @@ import httpx
 
 from tests.chaos.verdict import Heard
 from tests.support.api import FINAL, ApiClient, Json
-from tests.support.streams import Event, EventStream
+from tests.support.streams import Event, EventStream, StreamRefused
 
 PAUSE = 0.3
 """Seconds until a reader comes back."""
 LOOK = 0.5
 """Seconds after which a reader looks whether it may go."""
+STAY = 2.0
+"""Seconds that a restless reader stays."""
 
 ENDS = {"run_completed": "completed", "run_failed": "failed", "run_cancelled": "cancelled"}
 
@@ -71,8 +77,9 @@ class Told:
 class Reader:
     """Follows one session in a thread of its own, whatever happens to its connection."""
 
-    def __init__(self, user: ApiClient, session_id: str) -> None:
+    def __init__(self, user: ApiClient, session_id: str, *, is_restless: bool = False) -> None:
         self._user = user
+        self._is_restless = is_restless
         self._session_id = session_id
         self._told: dict[str, Told] = {}
         self._lock = threading.Lock()
@@ -105,8 +112,11 @@ class Reader:
             try:
                 with self._user.events(self._session_id, cursor=self._cursor) as stream:
                     self._read(stream)
+            except StreamRefused as refused:
+                if refused.status != 503:
+                    self.wrong.append(f"a stream was answered with {refused}")
             except (OSError, h11.RemoteProtocolError, AssertionError):
-                # Refused, cut off, silent: whatever it is, a reader comes back.
+                # Cut off, or silent: whatever it is, a reader comes back.
                 self.losses += 1
             self._leaving.wait(PAUSE)
 
@@ -115,7 +125,8 @@ class Reader:
             # It was away before the first event came, so there is no place to go on from.
             self._is_behind = True
         self.is_open.set()
-        while not self._leaving.is_set():
+        stays_until = time.monotonic() + (STAY if self._is_restless else float("inf"))
+        while not self._leaving.is_set() and time.monotonic() < stays_until:
             if self._is_behind:
                 self._catch_up()
             stream.pump(LOOK)

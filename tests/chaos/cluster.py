@@ -94,6 +94,10 @@ class Cluster:
         )
         return self._members[hosted.most_common(1)[0][0]] if hosted else None
 
+    def logs(self) -> list[Path]:
+        """Return the logs of all nodes: these, those that were lost, and the stack's own."""
+        return [*self._logs.glob("node*.log"), *self._stack.directory.glob("logs/worker*.log")]
+
     def close(self) -> None:
         """End all nodes: told together, they end together."""
         for member in self._members:

@@ -49,7 +49,7 @@ class Fault:
     costs_running_work: bool = False
     """Whether what runs on the victim may fail as `worker_lost`."""
     may_drop_text: bool = False
-    """Whether nodes cannot publish meanwhile, so that pieces of text may be missing from streams."""
+    """Whether pieces of text may be missing from streams without a node knowing: with the buffer, or with the node."""
     at_the_web: bool = False
     is_quick: bool = False
     """Whether it belongs to the short form."""
@@ -149,19 +149,16 @@ FAULTS = (
         name="node without Redis 6 s",
         strike=_away(lambda ways: ways.redis.cut(), _of_victim, CUT),
         lasts=CUT,
-        may_drop_text=True,
     ),
     Fault(
         name="node without Postgres 6 s",
         strike=_away(lambda ways: ways.postgres.cut(), _of_victim, CUT),
         lasts=CUT,
-        is_quick=True,
     ),
     Fault(
         name="node's Redis frozen 6 s",
         strike=_away(lambda ways: ways.redis.freeze(), _of_victim, CUT),
         lasts=CUT,
-        may_drop_text=True,
     ),
     Fault(
         name="node's Postgres frozen 6 s",

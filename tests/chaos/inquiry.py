@@ -1,13 +1,18 @@
 """After a fault: wait until all has ended, and ask everybody what they know."""
 
+import json
+import math
 import time
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 
 import httpx
 
 from tests.chaos.audience import read_all
+from tests.chaos.faults import Fault
 from tests.chaos.load import Accepted, Load
 from tests.chaos.verdict import Evidence, Heard, Sent
 from tests.support.api import FINAL, Json
@@ -17,6 +22,8 @@ from tests.support.standin import Standin
 TELLING = 30.0
 """Seconds until every end was told, after the last came: the sweep tells of what a node could not tell."""
 ASKERS = 8
+DROPPED = '"event": "events_dropped"'
+"""What a node writes when it could not publish."""
 
 
 def await_ends(load: Load) -> None:
@@ -40,24 +47,45 @@ def await_telling(load: Load) -> None:
         time.sleep(0.2)
 
 
-def gather(load: Load, standin: Standin, *, since: float, costs_running_work: bool, may_drop_text: bool) -> Evidence:
-    """Put together what the API, the stand-in and the readers say.
+def gather(
+    load: Load,
+    standin: Standin,
+    fault: Fault,
+    *,
+    logs: Iterable[Path],
+    recovered: Collection[Accepted],
+    since: float,
+) -> Evidence:
+    """Put together what the API, the stand-in, the readers and the nodes say.
 
     Args:
+        logs: of all nodes.
+        recovered: what has to have ended for all to be well again.
         since: the moment from which recovery counts, in seconds since 1970.
     """
     runs, replies = _rows(load)
-    ends = [datetime.fromisoformat(run["finished_at"]).timestamp() for run in runs.values() if run["finished_at"]]
     return Evidence(
         sent=[_sent(one, runs[one.run_id], replies[one.run_id]) for one in load.accepted],
         heard=_heard(load),
         limits=load.limits,
         seen_at_once=standin.most_at_once(),
         served=Counter(_last_message(request["body"]) for request in standin.calls() if request["served"]),
-        costs_running_work=costs_running_work,
-        may_drop_text=may_drop_text,
-        recovery=max(ends, default=since) - since,
+        costs_running_work=fault.costs_running_work,
+        may_drop_text=fault.may_drop_text,
+        dropped=_dropped(logs),
+        recovery=max(_end(runs[one.run_id]) for one in recovered) - since,
     )
+
+
+def _dropped(logs: Iterable[Path]) -> set[str]:
+    """Return the runs of which events were dropped. Redis may be slow for a moment: a node says so and goes on."""
+    lines = (line for log in logs for line in log.read_text(errors="replace").splitlines())
+    return {str(json.loads(line)["run_id"]) for line in lines if DROPPED in line}
+
+
+def _end(run: Json) -> float:
+    """Return when a run ended, in seconds since 1970."""
+    return datetime.fromisoformat(run["finished_at"]).timestamp() if run["finished_at"] else math.inf
 
 
 def _has_ended(one: Accepted) -> bool:

@@ -113,7 +113,10 @@ class Load:
         spanning = Place(SPANNING, patient, client.make_session()["id"])
         dice.shuffle(places)
         person = Person(client, places, spanning, limits)
-        person.readers = [Reader(client, place.session_id) for place in (*places, spanning)]
+        person.readers = [
+            Reader(client, place.session_id, is_restless=number % 2 == 1)
+            for number, place in enumerate((*places, spanning))
+        ]
         return person
 
     def dismiss(self) -> None:

@@ -88,16 +88,11 @@ def test_nothing_is_lost_doubled_or_untold(
             load.post_spanning(fault.lasts + SPAN)
             since = fault.strike(Stage(stack, store, victim, web))
             load.post_everywhere()
+            recovered = tuple(load.accepted)
             time.sleep(scale.cool_down)
         await_ends(load)
         await_telling(load)
-        evidence = gather(
-            load,
-            standin,
-            since=since,
-            costs_running_work=fault.costs_running_work,
-            may_drop_text=fault.may_drop_text,
-        )
+        evidence = gather(load, standin, fault, logs=cluster.logs(), recovered=recovered, since=since)
     verdict = judge(evidence)
     report.add(fault.name, verdict)
     gaps, losses = sum(reader.gaps for reader in load.readers), sum(reader.losses for reader in load.readers)

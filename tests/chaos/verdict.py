@@ -1,7 +1,7 @@
 """What must hold after a fault, judged from what was seen: a pure function, so that it can be shown to find fault."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.support.api import FINAL
@@ -56,7 +56,9 @@ class Evidence:
     costs_running_work: bool
     """Whether the fault may fail what ran where it struck."""
     may_drop_text: bool
-    """Whether pieces of text may be missing, because nodes could not publish."""
+    """Whether pieces of text may be missing without anybody knowing, because their buffer or their node is gone."""
+    dropped: Collection[str]
+    """The runs of which a node says that it could not publish something."""
     recovery: float
 
 
@@ -143,7 +145,8 @@ def _telling(sent: Sent, evidence: Evidence) -> list[Complaint]:
     elif heard.status is not None and heard.status != sent.status:
         found.append(("untrue", f"the stream told of {heard.status}, and it is {sent.status}"))
     if sent.status == "completed" and sent.replies:
-        if heard.text is None and not evidence.may_drop_text:
+        excused = evidence.may_drop_text or sent.run_id in evidence.dropped
+        if heard.text is None and not excused:
             found.append(("untold", "pieces of its text are missing from the stream"))
         elif heard.text is not None and heard.text != sent.replies[0]:
             found.append(("untrue", f"the stream's text is {heard.text!r}, the reply {sent.replies[0]!r}"))
