@@ -1,11 +1,11 @@
 """What the web process and the sweeper ask of RabbitMQ, told in the terms of its queues."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
 from celery import Celery
+from kombu import pools
 
 from tasks.sender import web_sender
 from tests.integration.rabbitmq.system import System
@@ -21,19 +21,11 @@ def key() -> WorkspaceKey:
     return WorkspaceKey(uuid4(), uuid4())
 
 
-@contextmanager
-def _sender(system: System) -> Iterator[Celery]:
-    sender = web_sender(system.settings())
-    try:
-        yield sender
-    finally:
-        sender.pool.force_close_all()
-
-
 @pytest.fixture
 def sender(system: System) -> Iterator[Celery]:
-    with _sender(system) as app:
-        yield app
+    """The web process's app, without the web process."""
+    yield web_sender(system.settings())
+    pools.reset()  # kombu keeps them for a process's life
 
 
 def test_a_length_is_asked_without_making_the_queue_and_an_unknown_one_harms_nothing(
@@ -52,8 +44,7 @@ def test_a_message_for_a_queue_that_was_deleted_meanwhile_is_not_dropped(
 ) -> None:
     bus = AgentBus(sender)
     assert bus.send_task_to_agent(key, "helper", uuid4())
-    with _sender(system) as other:
-        BrokerQueues(other).delete(key.agent_queue("helper"))
+    system.rabbitmq.control("delete_queue", key.agent_queue("helper"))
     assert bus.send_task_to_agent(key, "helper", uuid4())
     assert BrokerQueues(sender).length(key.agent_queue("helper")) == 1
 
