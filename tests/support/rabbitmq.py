@@ -56,9 +56,12 @@ class RabbitMq:
         """Have the broker evaluate an Erlang expression."""
         return self.control("eval", expression)
 
-    def lose_connections(self) -> None:
-        """Close every connection of every client."""
-        self.control("close_all_connections", "a test closes them")
+    def lose_connections(self, *, times: int = 1) -> None:
+        """Close every connection of every client, `times` times with a second between."""
+        # One command: each starts an Erlang machine, which takes seconds where others work.
+        close = 'rabbit_networking:close_connection(Pid, "a test closes it")'
+        once = f"begin [{close} || Pid <- rabbit_networking:connections()], timer:sleep(1000) end"
+        self.evaluate(f"[{once} || _ <- lists:seq(1, {times})].")
 
     def queues(self) -> dict[str, int]:
         """Return the messages that are ready on each queue."""

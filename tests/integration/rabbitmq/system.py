@@ -15,7 +15,6 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import httpx
-import psutil
 import psycopg2
 
 from devstack.directory import ROOT
@@ -88,9 +87,9 @@ class OwnNode:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 
-    def memory(self) -> int:
-        """Return its resident bytes."""
-        return int(psutil.Process(self.process.pid).memory_info().rss)
+    def losses(self) -> int:
+        """Return how often it lost the broker."""
+        return self.log.read_text().count("Connection to broker lost")
 
 
 @contextmanager

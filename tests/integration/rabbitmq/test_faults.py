@@ -40,13 +40,14 @@ def test_lost_connections_keep_the_limit_and_lose_nothing(
     system: System, user: ApiClient, standin: Standin, node: OwnNode
 ) -> None:
     agent = user.make_agent(concurrency_limit=3)
-    accepted = [user.send(user.make_session()["id"], "[delay=1.5]") for _ in range(10)]
-    for _ in range(3):
-        eventually(lambda: standin.witness(agent["id"])["current"] == 3, "every slot to be used", within=RECOVERY)
-        system.rabbitmq.lose_connections()
+    accepted = [user.send(user.make_session()["id"], "[delay=2.5]") for _ in range(15)]
+    eventually(lambda: standin.witness(agent["id"])["current"] == 3, "every slot to be used", within=RECOVERY)
+    losses = node.losses()
+    system.rabbitmq.lose_connections(times=3)
     runs = _settled(user, accepted)
-    assert [run["status"] for run in runs] == ["completed"] * 10
-    assert standin.witness(agent["id"]) == {"current": 0, "max": 3, "total": 10}
+    assert node.losses() == losses + 3
+    assert [run["status"] for run in runs] == ["completed"] * 15
+    assert standin.witness(agent["id"]) == {"current": 0, "max": 3, "total": 15}
 
 
 def test_a_restarted_broker_loses_no_message(system: System, user: ApiClient, standin: Standin, node: OwnNode) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.rabbitmq.system import OwnNode
+from tests.integration.rabbitmq.system import OwnNode, System
 from tests.support.api import ApiClient
 from tests.support.standin import Standin
 from tests.support.waiting import eventually
@@ -57,15 +57,25 @@ def test_a_deleted_agent_stops_at_once_and_others_do_not_notice(
     waiting = user.send(user.make_session()["id"], "hello")
     eventually(lambda: standin.witness(agent["id"])["current"] == 1, "the first to run")
     eventually(lambda: standin.witness(other["id"])["current"] == 1, "the other's to run")
-    reconnects = node.log.read_text().count("Connected to amqp")
+    losses = node.losses()
     assert user.delete(f"agents/{agent['id']}/").status_code == 204
     eventually(lambda: standin.witness(agent["id"])["current"] == 0, "the model call to end", within=3)
     for one in (running, waiting):
         assert user.wait_for_run(one, status="cancelled")["error"]["error_code"] == "agent_deleted"
     user.wait_for_run(undisturbed)
     assert standin.witness(other["id"]) == {"current": 0, "max": 1, "total": 1}
-    assert node.log.read_text().count("Connected to amqp") == reconnects, (
-        "a deleted queue cost all agents their channels"
-    )
+    assert node.losses() == losses, "a deleted queue cost all agents their channels"
     user.make_agent()
     user.answered(user.make_session()["id"], "[say=a new one of the same name]")
+
+
+def test_a_queue_that_somebody_deleted_comes_back(system: System, user: ApiClient, node: OwnNode) -> None:
+    before = set(system.rabbitmq.queues())
+    user.make_agent()
+    session = user.make_session()["id"]
+    user.answered(session, "[say=before]")
+    losses = node.losses()
+    (queue,) = set(system.rabbitmq.queues()) - before
+    system.rabbitmq.control("delete_queue", queue)
+    user.answered(session, "[say=after]")
+    assert node.losses() == losses
