@@ -5,11 +5,14 @@ none of the figures.
 """
 
 import asyncio
+import gc
 import json
+import math
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 FIRST = b'"task_progress"'
@@ -34,11 +37,19 @@ class Line:
     stream_path: str
     headers: tuple[tuple[str, str], ...] = ()
 
-    def post(self, body: dict[str, str]) -> bytes:
-        """Return the bytes of a POST."""
+    def post(self, body: Mapping[str, Any]) -> bytes:
+        """Return the bytes of the POST of a message."""
+        return self.creation(self.post_path, body)
+
+    def creation(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Return the bytes of a POST to any path."""
         content = json.dumps(body).encode()
-        head = self._head("POST", self.post_path, f"Content-Type: application/json\r\nContent-Length: {len(content)}")
+        head = self._head("POST", path, f"Content-Type: application/json\r\nContent-Length: {len(content)}")
         return head + content
+
+    def deletion(self, path: str) -> bytes:
+        """Return the bytes of a DELETE."""
+        return self._head("DELETE", path, "Content-Length: 0")
 
     def stream(self, accept: str = "application/x-ndjson") -> bytes:
         """Return the bytes of the GET that holds the stream open."""
@@ -57,41 +68,59 @@ class Line:
         return parts.hostname, parts.port
 
 
-class _Poster(asyncio.Protocol):
-    """A kept connection for POSTs, one at a time."""
+class Poster(asyncio.Protocol):
+    """A kept connection for requests, one at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._answer: asyncio.Future[bytes] | None = None
+        self._answer: asyncio.Future[tuple[bytes, bytes]] | None = None
+
+    @classmethod
+    async def open(cls, address: tuple[str, int]) -> "Poster":
+        """Connect."""
+        _, poster = await asyncio.get_running_loop().create_connection(cls, *address)
+        return poster
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the connection."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Take a part of an answer."""
         self._buffer += data
         head, separator, body = self._buffer.partition(b"\r\n\r\n")
         if separator and len(body) >= _content_length(head) and self._answer is not None:
             self._buffer = b""
-            self._answer.set_result(head)
+            self._answer.set_result((head, body))
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits for an answer."""
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(BenchError(f"the connection of a POST was lost: {exc}"))
 
     async def post(self, request: bytes) -> None:
-        """Send a request and wait for its answer.
+        """Send a message and wait for its receipt.
 
         Raises:
             BenchError: it was not accepted.
         """
+        await self.ask(request, b"202")
+
+    async def ask(self, request: bytes, status: bytes) -> bytes:
+        """Send a request and return its answer's body.
+
+        Raises:
+            BenchError: the answer has another status.
+        """
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
-        head = await self._answer
-        if not head.startswith(b"HTTP/1.1 202"):
-            raise BenchError(f"a message was refused: {head.decode()}")
+        head, body = await self._answer
+        if head.split(b" ", 2)[1] != status:
+            raise BenchError(f"a request was refused: {head.decode()} {body.decode()}")
+        return body
 
     def close(self) -> None:
         """Close the connection."""
@@ -101,7 +130,7 @@ class _Poster(asyncio.Protocol):
 
 def _content_length(head: bytes) -> int:
     _, _, rest = head.lower().partition(b"\r\ncontent-length:")
-    return int(rest.partition(b"\r\n")[0])
+    return int(rest.partition(b"\r\n")[0] or 0)  # 204 has none
 
 
 class _Listener(asyncio.Protocol):
@@ -172,6 +201,8 @@ class _Listener(asyncio.Protocol):
 class Timing:
     """One message as its sender saw it, in seconds from the POST's first byte."""
 
+    accepted: float
+    """Until the POST was answered."""
     first: float
     final: float
     ended: float
@@ -181,7 +212,7 @@ class Timing:
 class Caller:
     """Sends a message and waits for its end, again and again; its stream is open all the time."""
 
-    def __init__(self, line: Line, poster: _Poster, listener: _Listener) -> None:
+    def __init__(self, line: Line, poster: Poster, listener: _Listener) -> None:
         self.line = line
         self._poster = poster
         self._listener = listener
@@ -190,7 +221,7 @@ class Caller:
     async def open(cls, line: Line) -> "Caller":
         """Open both connections; the stream is subscribed when this returns."""
         loop = asyncio.get_running_loop()
-        _, poster = await loop.create_connection(_Poster, *line.address)
+        poster = await Poster.open(line.address)
         _, listener = await loop.create_connection(lambda: _Listener(line.stream()), *line.address)
         await asyncio.wait_for(listener.opened, ANSWER_SECONDS)
         return cls(line, poster, listener)
@@ -205,9 +236,10 @@ class Caller:
         started = time.perf_counter()
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._poster.post(request)
+            accepted = time.perf_counter()
             await self._listener.done
         final = self._listener.final
-        return Timing((self._listener.first or final) - started, final - started, final)
+        return Timing(accepted - started, (self._listener.first or final) - started, final - started, final)
 
     def close(self) -> None:
         """Close both connections."""
@@ -215,16 +247,56 @@ class Caller:
         self._listener.close()
 
 
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Collect garbage before and after, never in between: a pause of the client would look like one of the server."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
 @asynccontextmanager
 async def callers(lines: Sequence[Line]) -> AsyncIterator[list[Caller]]:
     """Open a caller a line, and close all of them."""
     opened = [await Caller.open(line) for line in lines]
     try:
-        yield opened
+        with no_collections():
+            yield opened
     finally:
         for caller in opened:
             caller.close()
         await asyncio.sleep(0.05)
+
+
+async def post_all(
+    address: tuple[str, int], requests: Sequence[bytes], connections: int, rate: float = math.inf
+) -> None:
+    """Send messages over a few kept connections, as fast as they are accepted or so many a second.
+
+    Raises:
+        BenchError: one was refused.
+    """
+    left = enumerate(requests)
+    started = time.perf_counter()
+
+    async def work() -> None:
+        poster = await Poster.open(address)
+        try:
+            for number, request in left:
+                await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await poster.post(request)
+        finally:
+            poster.close()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(connections, len(requests))):
+            group.create_task(work())
 
 
 async def send_quota(crowd: Sequence[Caller], body: dict[str, str], count: int, pause: float = 0.0) -> list[Timing]:

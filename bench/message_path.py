@@ -33,6 +33,8 @@ SLOW_IDEAL = 100.0
 SLOW_WARM_UP = 3.0
 IDLE_PAUSE = 0.01
 WARM_UP = 5
+SETTLE_SECONDS = 1.0
+"""Between two sides: what one still does in the background (announcements, events for Flower) is not the other's."""
 STATISTICS_SECONDS = 11.0
 """Postgres' server processes tell their statistics within 10 s."""
 
@@ -133,11 +135,13 @@ def measure(sides: Sides, size: Size) -> dict[str, Samples]:
     for number in range(size.rounds):
         for side in _rotated(sides.all(), number):
             say(f"  round {number + 1} of {size.rounds}: {side.name}")
+            time.sleep(SETTLE_SECONDS)
             asyncio.run(_idle(side, size.idle, samples[side.name]))
             asyncio.run(_crowd(side, sides, size.crowd, samples[side.name]))
     for number in range(size.slow_rounds):
         for side in _rotated(sides.all(), number):
             say(f"  slow model, round {number + 1} of {size.slow_rounds}: {side.name}")
+            time.sleep(SETTLE_SECONDS)
             asyncio.run(_slow(side, size.slow_seconds, samples[side.name]))
     time.sleep(STATISTICS_SECONDS)
     _add_commits(sides, samples, usage.difference(commits, usage.commits(sides.database_url)))

@@ -64,6 +64,26 @@ def resident(pid: int) -> int:
     return int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE
 
 
+class Memory(NamedTuple):
+    """Bytes of memory of one process."""
+
+    proportional: int
+    """Its own pages, and its share of those that other processes use as well."""
+    unique: int
+    """What would be free without it."""
+
+
+def memory(pid: int) -> Memory:
+    """Return what memory a process takes.
+
+    Raises:
+        FileNotFoundError: there is no such process.
+    """
+    lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]
+    kilobytes = {line.partition(":")[0]: int(line.split()[1]) for line in lines}
+    return Memory(kilobytes["Pss"] * 1024, (kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]) * 1024)
+
+
 def serving(pid: int) -> int:
     """Return the process that does the work: gunicorn's only child, or the process itself."""
     return next(iter(children(pid)), pid)

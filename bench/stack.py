@@ -15,14 +15,15 @@ import httpx
 import psycopg2
 import redis
 
-from bench import usage
+from bench import machine, usage
 from bench.client import BenchError, Line
+from bench.floor import channels
 from bench.floor.store import Store
 from devstack import health, tokens
 from devstack.control import Control
 from devstack.directory import ROOT, sweep, temporary
 from devstack.environment import without_options
-from devstack.output import complain
+from devstack.output import complain, say
 from devstack.plan import Options
 from devstack.ports import free_ports
 from devstack.programs import GUARD
@@ -40,6 +41,8 @@ CONCURRENCY = 50
 UNLIMITED = "1000000/second"
 FLOOR_DATABASE = "floor"
 START_SECONDS = 30.0
+OPEN_SECONDS = 180.0
+"""A thousand channels are two thousand connections."""
 
 NO_LIMITS = {
     "RATE_LIMIT": UNLIMITED,
@@ -82,22 +85,29 @@ class Sides:
         return (self.ours, self.floor, self.floor_raw)
 
 
-def with_stack(body: Callable[[Stack], int]) -> int:
+def with_stack(body: Callable[[Stack], int], *, workers: int = 1, options: Mapping[str, str] | None = None) -> int:
     """Start our stack, without its monitor, run `body`, and end the stack whatever happens."""
     sweep()
-    user = {**without_options(os.environ), **NO_LIMITS}
+    user = {**without_options(os.environ), **NO_LIMITS, **(options or {})}
 
     def run(stack: Stack, control: Control) -> int:
         control.check()
         # The monitor listens to every task's events; it has no part in a message's path.
         _supervisor(stack).stopProcess("flower")
+        before = machine.read(program_pids(stack).values())
         try:
-            return body(stack)
+            code = body(stack)
         except (BenchError, ExceptionGroup) as error:
             complain(str(_reason(error)))
             return 1
+        say(f"The cores in use, by the bench + by others: {_used_since(before, stack)}")
+        return code
 
-    return hold(temporary(), Options(temporary=True), user, Control(), run)
+    return hold(temporary(), Options(temporary=True, workers=workers), user, Control(), run)
+
+
+def _used_since(before: machine.Reading, stack: Stack) -> machine.Share:
+    return before.share(machine.read(program_pids(stack).values()))
 
 
 def _reason(error: Exception) -> BenchError:
@@ -125,7 +135,7 @@ def with_sides(callers: int, body: Callable[[Sides], None]) -> int:
 
 def program_pids(stack: Stack) -> dict[str, int]:
     """Return the process id of each program of the stack."""
-    return {name: pid for name, (_, pid) in states(_supervisor(stack)).items()}
+    return {name: pid for name, (_, pid) in states(_supervisor(stack)).items() if pid}
 
 
 def _supervisor(stack: Stack) -> Any:
@@ -221,8 +231,8 @@ class Companion:
         process = subprocess.Popen([*guarded, sys.executable, "-m", *command], cwd=ROOT, env=self.environment)
         self._processes.append(process)
 
-    def _await(self, ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def _await(self, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
                 raise BenchError(f"the floor did not start; see {self._stack.directory.logs}")
@@ -236,6 +246,30 @@ class Fanout(Companion):
         """Start its one process."""
         self._run_web("floor-fanout", "bench.floor.fanout:create_app()")
         self._await(lambda: health.http_ok(f"{self.url}/health"))
+
+
+class Channels(Companion):
+    """The floor for attached agents: one channel when it has started, so many more when it is told."""
+
+    @property
+    def process(self) -> int:
+        """The one process."""
+        return self._processes[0].pid
+
+    def start(self) -> None:
+        """Start it with one channel."""
+        self._run("floor-channels", "bench.floor.channels")
+        self._await_open(1)
+
+    def open(self, count: int) -> None:
+        """Let it have so many channels."""
+        with redis.Redis.from_url(self.environment["FLOOR_BROKER_URL"]) as client:
+            client.rpush(channels.WANTED, count)
+        self._await_open(count)
+
+    def _await_open(self, count: int) -> None:
+        with redis.Redis.from_url(self.environment["FLOOR_BROKER_URL"]) as client:
+            self._await(lambda: client.get(channels.OPEN) == str(count).encode(), OPEN_SECONDS)
 
 
 class Floor(Companion):
