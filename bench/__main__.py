@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import message_path, streams
+from bench import fairness, fleet, hosting, message_path, streams
 from bench.report import Table, facts
 
 MESSAGE_PATH = """\
@@ -15,6 +15,17 @@ reading the SDK's raw stream, as we do. Ratios are medians of alternating rounds
 STREAMS = """\
 Readers of one session, events at a steady pace; from an event's timestamp to the reader's socket. Every reader got each
 event exactly once and in order. Bare fan-out: one Redis channel, one queue a reader, nothing else."""
+
+HOSTING = """\
+A node with that many workspaces of one agent each: none, hosted, each agent attached by one answered message, and what
+is left when all that is idle has been closed. CPU is that of half a minute without any request. Bare channels are as
+many kombu channels in a process of their own."""
+FAIRNESS = """\
+B asks one question after another, first alone, then beside A's flood of 500 messages for 20 agents. Below it, how busy
+A kept what one user may run at once."""
+FLEET = """\
+50 agents of 10 users on three nodes. The ideal is that of the slowest agent: its tasks, by its limit, by the model's
+time. "Most at once" is what the model's server saw."""
 
 
 class Report:
@@ -34,30 +45,59 @@ class Report:
         return "\n\n".join(part.markdown() if isinstance(part, Table) else part for part in self._parts) + "\n"
 
 
+def message(report: Report, is_quick: bool) -> int:
+    """What one message costs."""
+    size = message_path.QUICK if is_quick else message_path.FULL
+
+    def then(found: dict[str, message_path.Samples]) -> None:
+        report.add(MESSAGE_PATH, message_path.table(found), "\n".join(message_path.redis_by_command(found)))
+
+    return message_path.run(size, then)
+
+
+def readers(report: Report, is_quick: bool) -> int:
+    """How late events come."""
+    rounds = 1 if is_quick else streams.ROUNDS
+    return streams.run(
+        streams.READERS, rounds, lambda found: report.add(STREAMS, streams.table(found, streams.READERS))
+    )
+
+
+def hosted(report: Report, is_quick: bool) -> int:
+    """What idle workspaces cost."""
+    size = hosting.QUICK if is_quick else hosting.FULL
+    return hosting.run(size, lambda found: report.add(HOSTING, hosting.table(found), hosting.closing(found)))
+
+
+def fair(report: Report, is_quick: bool) -> int:
+    """What one user notices of another."""
+    size = fairness.QUICK if is_quick else fairness.FULL
+    return fairness.run(size, lambda found: report.add(FAIRNESS, fairness.table(found), fairness.cap_table(found)))
+
+
+def nodes(report: Report, is_quick: bool) -> int:
+    """How near their limits agents work."""
+    size = fleet.QUICK if is_quick else fleet.FULL
+    return fleet.run(size, lambda found: report.add(FLEET, fleet.table(found), fleet.facts(found)))
+
+
+MEASUREMENTS = (message, readers, hosted, fair, nodes)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything, print the report, and write it if asked to."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds")
+    names = [measure.__name__ for measure in MEASUREMENTS]
+    parser.add_argument("--only", choices=names, help="one part of it")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown")
     options = parser.parse_args(arguments)
     report = Report()
     report.add(facts())
-    size = message_path.QUICK if options.quick else message_path.FULL
-    failed = message_path.run(
-        size,
-        lambda found: report.add(
-            MESSAGE_PATH, message_path.table(found), "\n".join(message_path.redis_by_command(found))
-        ),
-    )
-    if not failed:
-        failed = streams.run(
-            streams.READERS,
-            1 if options.quick else streams.ROUNDS,
-            lambda found: report.add(STREAMS, streams.table(found, streams.READERS)),
-        )
+    failed = any(measure(report, options.quick) for measure in MEASUREMENTS if options.only in (None, measure.__name__))
     if options.markdown and not failed:
         options.markdown.write_text(report.markdown())
-    return failed
+    return int(failed)
 
 
 if __name__ == "__main__":
