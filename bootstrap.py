@@ -40,6 +40,7 @@ from workspace.hosted_space import HostServices
 from workspace.idempotency import Receipts
 from workspace.in_hand import InHand
 from workspace.intake import Intake
+from workspace.keepalive import KEEPALIVE
 from workspace.leases import Leases
 from workspace.ledger import Ledger
 from workspace.llm import ModelClient
@@ -85,6 +86,7 @@ def redis_subscriber(settings: Settings) -> redis.Redis:
         socket_timeout=None,
         socket_connect_timeout=2.0,
         socket_keepalive=True,
+        socket_keepalive_options=KEEPALIVE,
         health_check_interval=10,
     )
 

@@ -25,6 +25,11 @@ def build_engine(settings: Settings, *, application_name: str) -> Engine:
         connect_args={
             "application_name": application_name,
             "connect_timeout": 5,
+            # A network that drops everything is noticed within some ten seconds instead of many minutes.
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
             "options": f"-c statement_timeout={timeout} -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
         },
     )

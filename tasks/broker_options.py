@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from settings import Settings
 from tasks.amqp_transport import SCHEMES
+from workspace.keepalive import KEEPALIVE
 
 NODE_PATIENCE = 10.0
 """Seconds for which a node waits for an answer of RabbitMQ."""
@@ -32,6 +33,7 @@ def node_options(broker_url: str) -> dict[str, Any]:
         # would be a thousand commands a second.
         "brpop_timeout": 30,
         "socket_keepalive": True,
+        "socket_keepalive_options": KEEPALIVE,
         "socket_connect_timeout": 2.0,
     }
 

@@ -42,12 +42,14 @@ class Keeper:
         leases: Leases,
         hosted: Callable[[], Iterable[HostedSpace]],
         is_busy: Callable[[WorkspaceKey], bool],
+        resumed: Callable[[], None],
     ) -> None:
         """Take what it needs.
 
         Args:
             hosted: returns the workspaces that this node hosts.
             is_busy: whether work of a workspace runs here.
+            resumed: told when workspaces that were suspended may go on; it must not wait for anything.
         """
         self._interval = settings.node_lease_renewal
         self._fence_after = settings.node_lease_fence
@@ -55,6 +57,7 @@ class Keeper:
         self._leases = leases
         self._hosted = hosted
         self._is_busy = is_busy
+        self._resumed = resumed
         self._stopping = threading.Event()
         self._wanted = threading.Event()
         self._renewed = threading.Event()
@@ -93,11 +96,14 @@ class Keeper:
             self._extend(spaces, began)
             return False
         own = self._claims.own(renewal.retaken) if renewal.retaken else {}
+        resumed = False
         for key, (space, tenure) in spaces.items():
             if key in renewal.lost or (key in renewal.retaken and not _is_ours(own.get(key), tenure)):
                 self._lose(space, tenure)
             elif space.tenure is tenure:
-                space.renewed(began + self._fence_after)
+                resumed |= space.renewed(began + self._fence_after)
+        if resumed:
+            self._resumed()
         LEASE_RENEWALS.labels("renewed").inc()
         self._renewed.set()
         return True
@@ -116,6 +122,8 @@ class Keeper:
     def _lose(self, space: HostedSpace, tenure: Tenure | None) -> None:
         if space.tenure is tenure:
             space.lose()
+        if space.tenure is None:
+            # It may have been closed since the renewal began, which took its lease again then.
             self._leases.release(self._claims.node_id, [space.key])
 
     # -- fencing ---------------------------------------------------------------------------------------------

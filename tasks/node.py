@@ -94,6 +94,7 @@ class Node:
             leases=leases,
             hosted=lambda: [space.host for space in manager.hosted() if space.host],
             is_busy=lambda key: queues.running_of(key) > 0,
+            resumed=lambda: self._housekeeping.hurry("attach"),
         )
         self._ears = Ears(subscriber, hear=self._hear, catch_up=self._reconcile)
         self._housekeeping = Housekeeping(self._chores())
@@ -263,6 +264,8 @@ class Node:
         own = self._claims.own()
         for host in hosts.values():
             self._compare(host, own)
+        for key in own.keys() - hosts.keys():
+            self.host(key)  # its row names this node, which lost sight of it
         attached = self.queues.attached()
         rows = {agent.agent_id: agent for agent in self._claims.agents([agent.agent_id for agent in attached])}
         for agent in attached:

@@ -107,7 +107,8 @@ class HostedSpace:
                 return False
             sure_until = began + self._services.fence_after
             if self.tenure is not None and self.tenure.epoch == claim.epoch:
-                self.renewed(sure_until)
+                if self.renewed(sure_until):
+                    self.attach_needed()
                 return True
             self._stop(WorkerLost())
             self.tenure = Tenure(claim.epoch, sure_until=sure_until, settings=read_settings(claim.settings))
@@ -133,16 +134,16 @@ class HostedSpace:
             raise
         log.info("workspace_hosted", **self._ids, epoch=claim.epoch)
 
-    def renewed(self, sure_until: float) -> None:
-        """Note that the claim was renewed; work that was stopped for its sake goes on."""
+    def renewed(self, sure_until: float) -> bool:
+        """Note that the claim was renewed; returns whether work was stopped for its sake, and may go on."""
         tenure = self.tenure
         if tenure is None:
-            return
+            return False
         tenure.sure_until = max(tenure.sure_until, sure_until)
-        if tenure.suspended:
-            tenure.suspended = False
+        resumed, tenure.suspended = tenure.suspended, False
+        if resumed:
             log.info("workspace_resumed", **self._ids)
-            self.attach_needed()
+        return resumed
 
     # -- agents ----------------------------------------------------------------------------------------------
 

@@ -110,14 +110,14 @@ class Intake:
             target = _lock_target(session, key, message)
             if message.repeat and (before := find_repeat(session, message.repeat)):
                 return before
-            load = _load(session, message.session_id, target.agent_id)
             interrupted = Ending(CancelReason.INTERRUPTED)
+            if message.on_busy is OnBusy.INTERRUPT:
+                # Before the load, which locks the active run: a finish locks its task first, and so has this to.
+                runs = unfinished_runs(session, Run.session_id == message.session_id)
+                interrupted = end_runs(session, key, runs, CancelReason.INTERRUPTED) if runs else interrupted
+            load = _load(session, message.session_id, target.agent_id)
             if load.is_busy and message.on_busy is OnBusy.REJECT:
                 raise SessionBusy
-            if load.is_busy and message.on_busy is OnBusy.INTERRUPT:
-                runs = unfinished_runs(session, Run.session_id == message.session_id)
-                interrupted = end_runs(session, key, runs, CancelReason.INTERRUPTED)
-                load = _load(session, message.session_id, target.agent_id)
             if load.waiting >= self._queue_limit:
                 raise AgentQueueFull(queued=load.waiting, limit=self._queue_limit, retry_after=SECONDS_A_TASK)
             held_reason = self._why_held(load)
