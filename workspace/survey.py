@@ -1,7 +1,6 @@
 """Looking at workspaces, one or thousands: three statements and one round trip to Redis, however many there are."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -110,8 +109,8 @@ def _agents(session: Session, *wanted: ColumnElement[bool]) -> dict[UUID, list[A
         .where(UserAgent.project_id.in_(select(Workspace.project_id).where(*wanted)))
         .order_by(UserAgent.id)
     ):
-        agent = AgentFacts(agent_id=agent_id, name=name, status=status, limit=own_limit or DEFAULT_AGENT_LIMIT)
-        found.setdefault(project_id, []).append(replace(agent, **loads.get(agent_id, {})))
+        own = {"agent_id": agent_id, "name": name, "status": status, "limit": own_limit or DEFAULT_AGENT_LIMIT}
+        found.setdefault(project_id, []).append(AgentFacts(**own, **loads.get(agent_id, {})))
     return found
 
 
