@@ -39,8 +39,9 @@ def test_a_limit_raised_and_lowered_while_tasks_run_holds(user: ApiClient, stand
         user.wait_for_run(one)
     seen = standin.witness(agent["id"])
     assert (seen["max"], seen["total"]) == (5, len(accepted)), "a task ran twice"
-    more = [user.send(session, "[delay=0.3]") for session in sessions[:8]]
-    most = 0
+    more = [user.send(session, "[delay=3]") for session in sessions[:4]]
+    eventually(lambda: standin.witness(agent["id"])["current"] == 2, "both slots to be used")
+    most = 2
     while any(user.run(one["run_id"])["status"] != "completed" for one in more):
         most = max(most, standin.witness(agent["id"])["current"])
     assert most == 2
