@@ -14,6 +14,7 @@ import httpx
 from tests.chaos.verdict import Heard
 from tests.support.api import FINAL, ApiClient, Json
 from tests.support.streams import Event, EventStream, StreamRefused
+from workspace.event_publisher import NO_EVENT
 
 PAUSE = 0.3
 """Seconds until a reader comes back."""
@@ -110,7 +111,7 @@ class Reader:
     def _follow(self) -> None:
         while not self._leaving.is_set():
             try:
-                with self._user.events(self._session_id, cursor=self._cursor) as stream:
+                with self._user.events(self._session_id, cursor=self._place()) as stream:
                     self._read(stream)
             except StreamRefused as refused:
                 if refused.status != 503:
@@ -120,9 +121,13 @@ class Reader:
                 self.losses += 1
             self._leaving.wait(PAUSE)
 
+    def _place(self) -> str | None:
+        """Return where to go on: live at first, then behind the last event, or at the beginning if none came yet."""
+        return self._cursor or (NO_EVENT if self.is_open.is_set() else None)
+
     def _read(self, stream: EventStream) -> None:
         if self._cursor is None and self.is_open.is_set():
-            # It was away before the first event came, so there is no place to go on from.
+            # The beginning is the whole buffer, also if that was lost meanwhile: only the snapshot shows it.
             self._is_behind = True
         self.is_open.set()
         stays_until = time.monotonic() + (STAY if self._is_restless else float("inf"))
