@@ -22,6 +22,7 @@ from tests.support.standin import Standin
 TELLING = 30.0
 """Seconds until every end was told, after the last came: the sweep tells of what a node could not tell."""
 ASKERS = 8
+MOMENTS = ("created_at", "started_at", "finished_at")
 DROPPED = '"event": "events_dropped"'
 """What a node writes when it could not publish."""
 
@@ -64,6 +65,8 @@ def gather(
         since: the moment from which recovery counts, in seconds since 1970.
     """
     runs, replies = _rows(load)
+    last = max((runs[one.run_id] for one in recovered), key=lambda run: _moment(run, "finished_at"))
+    told = ", ".join(f"{name} {_moment(last, name) - since:+.1f} s" for name in MOMENTS)
     return Evidence(
         sent=[_sent(one, runs[one.run_id], replies[one.run_id]) for one in load.accepted],
         heard=_heard(load),
@@ -73,7 +76,8 @@ def gather(
         costs_running_work=fault.costs_running_work,
         may_drop_text=fault.may_drop_text,
         dropped=_dropped(logs),
-        recovery=max(_end(runs[one.run_id]) for one in recovered) - since,
+        recovery=_moment(last, "finished_at") - since,
+        last=f"the last was run {last['id']}: {told}",
     )
 
 
@@ -83,9 +87,9 @@ def _dropped(logs: Iterable[Path]) -> set[str]:
     return {str(json.loads(line)["run_id"]) for line in lines if DROPPED in line}
 
 
-def _end(run: Json) -> float:
-    """Return when a run ended, in seconds since 1970."""
-    return datetime.fromisoformat(run["finished_at"]).timestamp() if run["finished_at"] else math.inf
+def _moment(run: Json, name: str) -> float:
+    """Return one of a run's times in seconds since 1970; what did not happen is infinitely late."""
+    return datetime.fromisoformat(run[name]).timestamp() if run[name] else math.inf
 
 
 def _has_ended(one: Accepted) -> bool:

@@ -60,6 +60,8 @@ class Evidence:
     dropped: Collection[str]
     """The runs of which a node says that it could not publish something."""
     recovery: float
+    last: str = ""
+    """What kept it from being shorter."""
 
 
 @dataclass(kw_only=True)
@@ -89,7 +91,7 @@ def judge(evidence: Evidence) -> Verdict:
     wrong = [f"{kind}: {text} ({sent.content!r}, run {sent.run_id})" for sent, kind, text in complaints]
     wrong += [f"over limit: {evidence.seen_at_once[agent]} > {evidence.limits[agent]} ({agent})" for agent in over]
     if evidence.recovery > RECOVERY_LIMIT:
-        wrong.append(f"slow: all was well after {evidence.recovery:.1f} s only")
+        wrong.append(f"slow: all was well after {evidence.recovery:.1f} s only; {evidence.last}")
     kinds = Counter(kind for _, kind in {(sent.run_id, kind) for sent, kind, _ in complaints})
     return Verdict(
         messages=len(evidence.sent),
