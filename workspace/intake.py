@@ -4,6 +4,7 @@ The session row and the agent row are locked, in this order, so that the order o
 agent's queue are exact under any number of web processes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -111,10 +112,9 @@ class Intake:
             if message.repeat and (before := find_repeat(session, message.repeat)):
                 return before
             interrupted = Ending(CancelReason.INTERRUPTED)
-            if message.on_busy is OnBusy.INTERRUPT:
-                # Before the load, which locks the active run: a finish locks its task first, and so has this to.
-                runs = unfinished_runs(session, Run.session_id == message.session_id)
-                interrupted = end_runs(session, key, runs, CancelReason.INTERRUPTED) if runs else interrupted
+            # Before the load is looked at, which locks a run: a finish locks its task first, and so does this.
+            if message.on_busy is OnBusy.INTERRUPT and (runs := _unfinished(session, message)):
+                interrupted = end_runs(session, key, runs, CancelReason.INTERRUPTED)
             load = _load(session, message.session_id, target.agent_id)
             if load.is_busy and message.on_busy is OnBusy.REJECT:
                 raise SessionBusy
@@ -294,6 +294,10 @@ def _lock_target(session: Session, key: WorkspaceKey, message: NewMessage) -> Ta
     if row is None:
         raise NotFound
     return Target._make(row)
+
+
+def _unfinished(session: Session, message: NewMessage) -> Sequence[UUID]:
+    return unfinished_runs(session, Run.session_id == message.session_id)
 
 
 def _load(session: Session, session_id: UUID, agent_id: UUID) -> _Load:

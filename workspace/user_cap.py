@@ -33,11 +33,11 @@ class UserCap:
             if self._room(session) <= 0:
                 return []
             session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
-            tasks = self._next(session, user_id, self._room(session))
+            tasks = _still_held(session, self._next(session, user_id, self._room(session)))
             if tasks:
                 session.execute(
                     update(Task)
-                    .where(Task.id.in_([task.id for task in tasks]), Task.status == TaskStatus.HELD)
+                    .where(Task.id.in_([task.id for task in tasks]))
                     .values(
                         status=TaskStatus.QUEUED, held_reason=None, sent_at=utc_now(), send_count=Task.send_count + 1
                     )
@@ -95,3 +95,16 @@ class UserCap:
         for agent_id, count in taken:
             free[agent_id] -= count
         return free
+
+
+def _still_held(session: Session, tasks: list[QueuedTask]) -> list[QueuedTask]:
+    """Lock tasks in the order in which the end of runs locks them; return those that were not ended meanwhile."""
+    held = set(
+        session.scalars(
+            select(Task.id)
+            .where(Task.id.in_([task.id for task in tasks]), Task.status == TaskStatus.HELD)
+            .order_by(Task.id)
+            .with_for_update(key_share=True)
+        )
+    )
+    return [task for task in tasks if task.id in held]
