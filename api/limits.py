@@ -38,8 +38,6 @@ limiter = Limiter(
     application_limits_exempt_when=_has_limits_of_its_own,
     strategy="fixed-window",
     key_prefix="limit",
-    # Without Redis each web process counts by itself: a limit may be missed, a request is not.
-    in_memory_fallback_enabled=True,
 )
 
 

@@ -1,7 +1,8 @@
 """A node: one Celery worker process, the workspaces that it hosts, and the work that comes to it."""
 
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import redis
@@ -41,6 +42,8 @@ ANNOUNCE_INTERVAL = 1.0
 CANCEL_INTERVAL = 1.0
 """Seconds between two looks for runs whose end was asked for: the hint comes at once, this is for the lost ones."""
 ATTACH_INTERVAL = 3.0
+LAST_RITES = 4.0
+"""Seconds that work which was told to stop gets before the process ends without it."""
 HAND_OVER_INTERVAL = 0.25
 """Seconds between two looks, while the node is stopping, for workspaces in which nothing runs any more."""
 IDLE_LOOKS = 20
@@ -127,11 +130,13 @@ class Node:
 
         Workspaces in which nothing runs, or nothing any more, have a new host meanwhile.
         """
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         threading.Thread(target=self._hand_over, name="node-hand-over", daemon=True).start()
-        grace = threading.Timer(self._settings.node_shutdown_grace, self.queues.stop_all, [WorkerShutdown()])
-        grace.daemon = True
-        grace.start()
+        grace = self._settings.node_shutdown_grace
+        _later(grace, self.queues.stop_all, WorkerShutdown())
+        _later(grace + LAST_RITES, self._end)
 
     def finish_shutdown(self) -> None:
         """Give the workspaces away and ask for new hosts for those with work."""
@@ -143,6 +148,16 @@ class Node:
         for key in [*self.manager.cleanup_all(), *self._claims.release_all()]:
             self._bus.request_placement(key)
         log.info("node_stopped", node_id=self.node_id)
+
+    def _end(self) -> None:
+        """End the process although a thread hangs: a pool of threads can not be ended otherwise."""
+        if self._ended.is_set():
+            return
+        log.error("node_ends_with_work_in_hand", running=len(self.queues.running()))
+        try:
+            self.finish_shutdown()
+        finally:
+            os._exit(os.EX_SOFTWARE)
 
     def _hand_over(self) -> None:
         while not self._ended.wait(HAND_OVER_INTERVAL):
@@ -364,6 +379,12 @@ class Node:
                 self.queues.stop_tasks(notice.key, notice.task_ids, reason)
             case _:
                 log.warning("notice_malformed", change=notice.change)
+
+
+def _later(seconds: float, call: Callable[..., object], *arguments: object) -> None:
+    timer = threading.Timer(seconds, call, arguments)
+    timer.daemon = True
+    timer.start()
 
 
 def _ids(key: WorkspaceKey) -> dict[str, str]:

@@ -3,6 +3,7 @@
 Three commits a message (the accept was the first), and no session is held open while the model is waited for.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -111,7 +112,8 @@ class DirectRun:
         Returns:
             Whether there was anything to do.
         """
-        task = self._ledger.start(task_id, key, agent_id, host)
+        asked = itertools.count()
+        task = _patiently(lambda: self._ledger.start(task_id, key, agent_id, host, again=next(asked) > 0))
         if task is None:
             return False
         if isinstance(task, HeldBack):

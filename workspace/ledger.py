@@ -150,6 +150,17 @@ _started_run = (
 )
 _START = TenantStatement(select(_started_task).add_cte(_started_run))
 
+_REJOIN = TenantStatement(
+    select(_tasks.c.session_id, _tasks.c.run_id, _tasks.c.agent_name, _tasks.c.agent_version, _tasks.c.attempts).where(
+        _tasks.c.user_id == tenant(),
+        _tasks.c.id == bindparam("task"),
+        _tasks.c.agent_id == bindparam("agent"),
+        _tasks.c.status == TaskStatus.RUNNING,
+        _tasks.c.node_id == bindparam("host_node"),
+        _tasks.c.epoch == bindparam("host_epoch"),
+    )
+)
+
 _HOLD_BACK = TenantStatement(
     update(_tasks)
     .where(*_startable, _running_of_user >= bindparam("most_running"))
@@ -296,6 +307,9 @@ _RELEASE = TenantStatement(
 )
 
 
+_REJOINING = ("task", "agent", "host_node", "host_epoch")
+
+
 class Ledger:
     """Moves tasks and their runs."""
 
@@ -304,11 +318,21 @@ class Ledger:
         self._history_messages = history_messages
         self._user_task_cap = user_task_cap
 
-    def start(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host) -> StartedTask | HeldBack | None:
+    def start(
+        self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host, *, again: bool = False
+    ) -> StartedTask | HeldBack | None:
         """Move a task `queued -> running` and read what it needs, or hold it back for the user-wide cap.
 
         The ids of the queue that the message came by are part of the comparison, so a message put on another queue
         starts nothing.
+
+        Args:
+            task_id: the task.
+            key: of the queue that the message came by.
+            agent_id: of that queue.
+            host: this node, under its present claim.
+            again: whether the answer to a start before this one was lost: it may have gone through, and then the task
+                is this caller's, who holds the task's slot.
 
         Returns:
             The task; or that it was held back; or `None` when there is nothing to start: settled, taken, held, of
@@ -327,6 +351,8 @@ class Ledger:
             most = max(self._history_messages, 1)
             found: Any = _LOCK_USER.execute(session, {"task": task_id, "most": most}).all()
             row = _START.execute(session, wanted | {"now": started_at}).one_or_none()
+            if row is None and again:
+                row = _REJOIN.execute(session, {name: wanted[name] for name in _REJOINING}).one_or_none()
             held = _HOLD_BACK.execute(session, wanted).one_or_none() if row is None else None
             session.commit()
         if row is None:
