@@ -18,7 +18,6 @@ from uuid import UUID
 
 import structlog
 from celery import bootsteps
-from celery.worker import state
 from celery.worker.consumer.events import Events
 from celery.worker.consumer.tasks import Tasks
 from kombu.common import ignore_errors
@@ -391,8 +390,8 @@ class AgentQueuesStep(bootsteps.StartStopStep):
 
     def stop(self, c: Any) -> None:
         """Stop taking work. The channels close with their connection, which returns what was not started."""
-        if state.should_stop is not None or state.should_terminate is not None:
-            # `celery control shutdown` and Flower send no signal that the node would hear.
+        if c.blueprint.state != bootsteps.RUN:
+            # It is no reconnect. `celery control shutdown` and Flower send no signal that the node would hear.
             c.app.node.begin_shutdown()
         c.app.node.queues.disconnected()
 
