@@ -547,6 +547,30 @@ def test_a_look_up_of_a_silent_model_is_given_up_soon(
     assert time.monotonic() - started < 0.3 + SOON
 
 
+def test_a_look_up_of_a_server_that_trickles_is_given_up_soon(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workspace.llm.PROBE_SECONDS", 0.5)
+    gone = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with suppress(OSError), connection:  # the client left
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n")
+            while not gone.wait(0.1):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=[listener])
+        thread.start()
+        started = time.monotonic()
+        with prober(settings, f"http://127.0.0.1:{listener.getsockname()[1]}/v1") as look_up:
+            assert look_up("any") is Probe.AWAY
+        assert time.monotonic() - started < 0.5 + SOON
+        gone.set()
+        thread.join(10)
+
+
 def test_a_server_that_is_not_there_is_away(settings: Settings) -> None:
     with prober(settings, "http://127.0.0.1:1/v1") as look_up:
         assert look_up("any") is Probe.AWAY
