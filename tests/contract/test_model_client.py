@@ -33,14 +33,17 @@ class Sink:
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.restarts: list[int] = []
+        self.pauses: list[tuple[str, float]] = []
+        """Why the model is asked again, and after how many seconds."""
         self.dropped: list[str] = []
         """What had come when a restart was told."""
 
     def text(self, piece: str) -> None:
         self.pieces.append(piece)
 
-    def restart(self, attempt: int) -> None:
+    def restart(self, attempt: int, reason: str, seconds: float) -> None:
         self.restarts.append(attempt)
+        self.pauses.append((reason, seconds))
         self.dropped.append("".join(self.pieces))
         self.pieces.clear()
 

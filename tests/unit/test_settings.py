@@ -264,6 +264,14 @@ def test_the_web_process_listens_where_bind_says(monkeypatch: pytest.MonkeyPatch
 # -- the node's claim -------------------------------------------------------------------------------------------------
 
 
-def test_a_claim_is_renewed_twice_in_its_life_at_least() -> None:
-    assert settings(node_lease_ttl=10, node_lease_renewal=4.9).node_lease_renewal == 4.9
+def test_a_lease_is_renewed_twice_in_its_life_at_least() -> None:
+    assert settings(node_lease_ttl=10, node_lease_fence=9.9, node_lease_renewal=4.9).node_lease_renewal == 4.9
     assert "NODE_LEASE_RENEWAL must be less than half" in refusal(node_lease_ttl=10, node_lease_renewal=5)
+
+
+def test_a_node_tries_twice_before_it_stops_its_work_and_stops_it_before_another_can_begin() -> None:
+    lease = {"node_lease_ttl": 10, "node_lease_renewal": 3}
+    assert settings(**lease, node_lease_fence=6.1).node_lease_fence == 6.1
+    assert settings(**lease, node_lease_fence=9.9).node_lease_fence == 9.9
+    for fence in (3, 6, 10, 11):
+        assert "NODE_LEASE_FENCE must lie between" in refusal(**lease, node_lease_fence=fence)

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from models.tenancy import Database
 from tests.integration.core.world import HOST, World, make_world, together
 from workspace.errors import AgentQueueFull, ErrorCode, NotFound
 from workspace.events import Failure, Usage
-from workspace.intake import Accepted, Intake
+from workspace.intake import Accepted, NewMessage
 from workspace.ledger import Host, Settled, StartedTask, release_next
 from workspace.names import WorkspaceKey
 
@@ -89,19 +88,18 @@ def test_the_position_counts_the_tasks_of_the_one_agent_alone(world: World) -> N
     assert world.accept(world.session()).queue_position == 3
 
 
-def test_a_workspace_without_a_living_host_has_none_in_the_answer(world: World) -> None:
-    world.change_workspace(alive_until=utc_now() - timedelta(seconds=1))
-    assert world.accept().target.host is None
-    world.change_workspace(node_id=None, alive_until=None)
+def test_a_workspace_without_a_host_has_none_in_the_answer(world: World) -> None:
+    assert world.accept().target.host == HOST
+    world.change_workspace(node_id=None)
     assert world.accept().target.host is None
 
 
 @pytest.mark.parametrize("one_session", [True, False])
 def test_the_cap_is_exact_however_many_ask_at_once(world: World, one_session: bool) -> None:
     limit = 7
-    intake = Intake(world.database, queue_limit=limit)
+    intake = world.intake(queue_limit=limit)
     sessions = [world.session_id if one_session else world.session() for _ in range(20)]
-    results = together([partial(intake.accept, world.key, session, "hello", "helper") for session in sessions])
+    results = together([partial(world.accept, session, intake=intake) for session in sessions])
     accepted = [one for one in results if isinstance(one, Accepted)]
     refused = [one for one in results if isinstance(one, AgentQueueFull)]
     assert len(accepted) == limit, results
@@ -116,12 +114,12 @@ def test_the_cap_is_exact_however_many_ask_at_once(world: World, one_session: bo
 
 
 def test_a_place_that_becomes_free_is_given_again(world: World) -> None:
-    intake = Intake(world.database, queue_limit=1)
-    first = intake.accept(world.key, world.session_id, "hello", "helper")
+    intake = world.intake(queue_limit=1)
+    first = world.accept(intake=intake)
     with pytest.raises(AgentQueueFull):
-        intake.accept(world.key, world.session(), "hello", "helper")
+        world.accept(world.session(), intake=intake)
     world.start(first)
-    intake.accept(world.key, world.session(), "hello", "helper")
+    world.accept(world.session(), intake=intake)
 
 
 def test_what_is_not_there_is_not_found_and_nothing_is_written(world: World) -> None:
@@ -131,7 +129,7 @@ def test_what_is_not_there_is_not_found_and_nothing_is_written(world: World) -> 
     stranger.agent("theirs")
     mixed = WorkspaceKey(world.key.user_id, stranger.key.project_id)
     before = world.rows(), stranger.rows()
-    intake = Intake(world.database, queue_limit=10)
+    intake = world.intake()
     for key, session, agent in (
         (world.key, uuid4(), "helper"),
         (world.key, world.session_id, "nobody"),
@@ -145,7 +143,7 @@ def test_what_is_not_there_is_not_found_and_nothing_is_written(world: World) -> 
         (mixed, world.session_id, "helper"),
     ):
         with pytest.raises(NotFound):
-            intake.accept(key, session, "hello", agent)
+            intake.accept(key, NewMessage(session_id=session, content="hello", agent_name=agent))
     assert (world.rows(), stranger.rows()) == before
 
 
@@ -219,7 +217,7 @@ def test_a_start_brings_the_newest_messages_newest_first_and_none_of_later_runs(
     elsewhere = world.session()
     world.accept(elsewhere, content="elsewhere")
     started = world.ledger(history_messages=6).start(now.task_id, world.key, world.agent_id, HOST)
-    assert started is not None
+    assert isinstance(started, StartedTask)
     assert [(message.role, message.content) for message in started.newest_messages] == [
         (MessageRole.USER, "question 3"),
         (MessageRole.ASSISTANT, "answer 2"),
@@ -236,7 +234,7 @@ def test_the_message_itself_is_shown_even_when_no_history_is_wanted(world: World
     answered(world, "question", "answer")
     accepted = world.accept(content="now")
     started = world.ledger(history_messages=0).start(accepted.task_id, world.key, world.agent_id, HOST)
-    assert started is not None
+    assert isinstance(started, StartedTask)
     assert [message.content for message in started.newest_messages] == ["now"]
 
 
@@ -262,7 +260,7 @@ def test_a_completed_task_leaves_its_reply_its_usage_and_its_run_ended(world: Wo
 def test_a_failed_task_leaves_its_reason_and_no_reply(world: World) -> None:
     task = world.started()
     settled = world.ledger().fail(task, FAILURE, USAGE)
-    assert settled == Settled(None, None)
+    assert settled == Settled(None, None, crowded=False)
     row, run = world.task(task.id), world.run(task.run_id)
     assert (row.status, run.status) == (TaskStatus.FAILED, RunStatus.FAILED)
     assert row.error == run.error == FAILURE.model_dump(mode="json")
@@ -271,10 +269,24 @@ def test_a_failed_task_leaves_its_reason_and_no_reply(world: World) -> None:
     assert len(world.messages()) == 1
 
 
+@pytest.mark.parametrize("text", ["so far", ""])
+def test_a_cancelled_task_keeps_what_was_written_and_its_reason(world: World, text: str) -> None:
+    task = world.started()
+    settled = world.ledger().cancel(task, FAILURE, USAGE, text=text)
+    assert settled is not None
+    row, run = world.task(task.id), world.run(task.run_id)
+    assert (row.status, run.status) == (TaskStatus.CANCELLED, RunStatus.CANCELLED)
+    assert row.error == run.error == FAILURE.model_dump(mode="json")
+    assert row.finished_at == run.finished_at is not None
+    replies = [message for message in world.messages() if message.role is MessageRole.ASSISTANT]
+    assert [(reply.id, reply.content) for reply in replies] == ([(settled.message_id, text)] if text else [])
+
+
 End = Callable[[World, StartedTask], object]
 ENDS: dict[str, End] = {
     "complete": lambda world, task: world.ledger().complete(task, "the answer", USAGE),
     "fail": lambda world, task: world.ledger().fail(task, FAILURE, USAGE),
+    "cancel": lambda world, task: world.ledger().cancel(task, FAILURE, USAGE, text="so far"),
     "requeue": lambda world, task: world.ledger().requeue(task) or None,
 }
 every_end = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
@@ -297,7 +309,7 @@ def test_of_twenty_ends_at_once_one_is_written(world: World, end: End) -> None:
     task = world.started()
     results = together([partial(end, world, task) for _ in range(20)])
     assert sum(one is not None for one in results) == 1, results
-    assert len(world.messages()) == (2 if end is ENDS["complete"] else 1)
+    assert len(world.messages()) == (2 if end in {ENDS["complete"], ENDS["cancel"]} else 1)
 
 
 @every_end
@@ -311,7 +323,7 @@ def test_a_node_that_lost_the_task_writes_nothing(world: World, end: End, lost: 
         case "node":
             world.change_workspace(node_id="another")
         case "released":
-            world.change_workspace(node_id=None, alive_until=None)
+            world.change_workspace(node_id=None)
         case "task epoch":
             world.change_task(task.id, epoch=2)
         case "task node":
@@ -352,7 +364,7 @@ def test_a_requeued_task_is_unsent_and_starts_again_as_the_next_attempt(world: W
 # -- the next one of the session ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ["complete", "fail"])
+@pytest.mark.parametrize("end", ["complete", "fail", "cancel"])
 def test_an_end_releases_the_oldest_held_task_of_its_session_and_no_other(world: World, end: str) -> None:
     first = world.started()
     second, third = world.accept(), world.accept()

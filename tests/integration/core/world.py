@@ -4,21 +4,21 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
 
-from models import Base, ChatSession, Message, Project, Run, Task, User, UserAgent, Workspace, new_id, utc_now
+from models import Base, ChatSession, Message, Project, Run, Task, User, UserAgent, Workspace, new_id
 from models.tenancy import Database
 from tests.support.rows import Rows, rows_of
-from workspace.intake import Accepted, Intake
-from workspace.ledger import Host, Ledger, StartedTask
+from workspace.intake import Accepted, Intake, NewMessage
+from workspace.ledger import HeldBack, Host, Ledger, StartedTask
 from workspace.names import WorkspaceKey
 
 HOST = Host("node", 1)
-A_DAY = timedelta(days=1)
+PLENTY = 1_000
+"""A limit or a cap that a test does not reach."""
 
 Result = TypeVar("Result")
 
@@ -63,16 +63,34 @@ class World:
 
     # -- working ---------------------------------------------------------------------------------------------
 
-    def accept(self, session_id: UUID | None = None, content: str = "hello", agent: str = "helper") -> Accepted:
-        return Intake(self.database, queue_limit=1_000).accept(self.key, session_id or self.session_id, content, agent)
+    def intake(self, *, queue_limit: int = PLENTY, cap: int = PLENTY) -> Intake:
+        return Intake(self.database, queue_limit=queue_limit, user_task_cap=cap)
 
-    def ledger(self, history_messages: int = 10) -> Ledger:
-        return Ledger(self.database, history_messages=history_messages)
+    def accept(
+        self,
+        session_id: UUID | None = None,
+        content: str = "hello",
+        agent: str = "helper",
+        *,
+        intake: Intake | None = None,
+    ) -> Accepted:
+        message = NewMessage(session_id=session_id or self.session_id, content=content, agent_name=agent)
+        accepted = (intake or self.intake()).accept(self.key, message)
+        assert isinstance(accepted, Accepted)
+        return accepted
+
+    def ledger(self, history_messages: int = 10, *, cap: int = PLENTY) -> Ledger:
+        return Ledger(self.database, history_messages=history_messages, user_task_cap=cap)
 
     def start(self, accepted: Accepted, host: Host = HOST) -> StartedTask:
-        started = self.ledger().start(accepted.task_id, self.key, self.agent_id, host)
-        assert started is not None
+        started = self.try_to_start(accepted.task_id, host)
+        assert isinstance(started, StartedTask)
         return started
+
+    def try_to_start(
+        self, task_id: UUID, host: Host = HOST, *, agent_id: UUID | None = None, cap: int = PLENTY
+    ) -> StartedTask | HeldBack | None:
+        return self.ledger(cap=cap).start(task_id, self.key, agent_id or self.agent_id, host)
 
     def started(self, session_id: UUID | None = None) -> StartedTask:
         """A task at work."""
@@ -132,7 +150,7 @@ def make_world(database: Database, *, user_id: UUID | None = None, host: Host | 
     if user_id is None:
         world.add(User(id=owner, subject=f"test|{uuid4().hex}"))
     of = {"user_id": owner, "project_id": key.project_id}
-    hosted = {"node_id": host.node_id, "epoch": host.epoch, "alive_until": utc_now() + A_DAY} if host else {}
+    hosted = {"node_id": host.node_id, "epoch": host.epoch} if host else {}
     world.add(
         Project(id=key.project_id, user_id=owner, name="a project"),
         Workspace(**of, **hosted),

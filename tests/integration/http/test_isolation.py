@@ -55,6 +55,7 @@ VIEWS = {
     "post_message": View(202, {"content": "Hello", "target_agent": "helper"}),
     "list_messages": View(200),
     "list_runs": View(200),
+    "cancel_run": View(200),
     "get_run": View(200),
     "stream_events": View(200),
 }

@@ -49,6 +49,8 @@ MINE = tasks.c.user_id == tenant()
 MY_RUNS = runs.c.user_id == tenant()
 OTHERS_MINE = other.c.user_id == tenant()
 OF_RUN = tasks.c.run_id == runs.c.id
+ME = users.c.id == tenant()
+another_user = users.alias("another_user")
 
 ONE = uuid4()
 TWO = uuid4()
@@ -73,6 +75,13 @@ SOUND: dict[str, Executable] = {
     "cte": select(my_runs.cte("mine").c.id),
     "union": union(select(tasks.c.id).where(MINE), my_runs),
     "locked": select(tasks.c.id).where(MINE).with_for_update(),
+    # The list of tenants: its `id` is the tenant.
+    "user": select(users.c.id).where(ME),
+    "user by an alias": select(another_user.c.id).where(another_user.c.id == tenant()),
+    "user, locked beside a table": select(tasks.c.id)
+    .select_from(users.join(tasks, tasks.c.user_id == users.c.id))
+    .where(ME, MINE)
+    .with_for_update(of=users),
     "update": update(tasks).where(MINE).values(status="held"),
     "update with subquery": update(tasks).where(MINE, tasks.c.run_id.in_(my_runs)).values(status="held"),
     "update from": update(tasks).where(MINE, MY_RUNS, OF_RUN).values(error=runs.c.error),
@@ -124,6 +133,22 @@ UNSOUND: dict[str, Executable] = {
     "is distinct from": select(tasks.c.id).where(tasks.c.user_id.is_distinct_from(tenant())),
     "the column to itself": select(tasks.c.id).where(tasks.c.user_id == tasks.c.user_id),
     "in a list": select(tasks.c.id).where(tasks.c.user_id.in_([tenant(), ONE])),
+    # The list of tenants.
+    "users": select(users.c.id),
+    "users by another column": select(users.c.id).where(users.c.subject == tenant()),
+    "users by another parameter": select(users.c.id).where(users.c.id == bindparam("user")),
+    "alias of users, criterion on the table": select(another_user.c.id).where(ME),
+    "users beside a table of mine": select(users.c.subject, tasks.c.id).where(MINE),
+    "users joined to a table of mine": select(users.c.subject)
+    .select_from(users.join(tasks, tasks.c.user_id == users.c.id))
+    .where(MINE),
+    "me joined to another's table": select(tasks.c.id)
+    .select_from(users.join(tasks, tasks.c.user_id == users.c.id))
+    .where(ME),
+    "change of users": update(users).values(email="x"),
+    "change of me": update(users).where(ME).values(email="x"),
+    "end of me": delete(users).where(ME),
+    "new user": insert(users).values(id=tenant(), subject="x"),
     # Said of another table.
     "alias, criterion on its table": select(other.c.id).where(MINE),
     "table, criterion on its alias": select(tasks.c.id).where(OTHERS_MINE),
@@ -248,11 +273,10 @@ HIDDEN: dict[str, Executable] = {
 
 NOT_KNOWN: dict[str, Executable] = {
     "subquery in from": select(my_runs.subquery().c.id),
-    "join with a table of nobody": select(tasks.c.id)
+    "join with the tenants by an owner": select(tasks.c.id)
     .select_from(tasks.join(users, users.c.id == tasks.c.user_id))
     .where(MINE),
     "outer join": select(tasks.c.id).select_from(tasks.outerjoin(runs, and_(OF_RUN, MY_RUNS))).where(MINE),
-    "a table of nobody": select(users.c.id).where(users.c.id == tenant()),
     "text in a column": select(text("1"), tasks.c.id).where(MINE),
     "prefix": select(tasks.c.id).where(MINE).prefix_with("/* a comment */"),
 }

@@ -142,7 +142,7 @@ class Node:
 
     def __init__(self, driver: str = "redis") -> None:
         self.driver = driver
-        self.queues = AgentQueues(Admission(slots=1_000, cap=1_000))
+        self.queues = AgentQueues(Admission(slots=1_000))
         self.worker = Worker(driver)
         self.queues.connected(self.worker)
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 import redis
 
+from models.statuses import CancelReason
 from workspace.broadcast import Broadcaster, Change, Notice, parse_notice
 from workspace.names import NODES_CHANNEL, WorkspaceKey
 
@@ -45,10 +46,20 @@ def test_a_hint_arrives_as_it_was_told(change: Change) -> None:
     assert heard.key == KEY
 
 
-def test_a_hint_carries_ids_alone() -> None:
+def test_a_hint_carries_ids_and_a_reason_alone() -> None:
     channel = Channel()
     broadcaster(channel).tell(Change.WORKSPACE_DELETED, KEY)
-    assert set(json.loads(channel.published[0][1])) == {"change", "user_id", "project_id", "agent_id", "task_ids"}
+    fields = {"change", "user_id", "project_id", "agent_id", "task_ids", "reason"}
+    assert set(json.loads(channel.published[0][1])) == fields
+
+
+@pytest.mark.parametrize("reason", [*CancelReason, None])
+def test_a_hint_says_why_tasks_are_to_end(reason: CancelReason | None) -> None:
+    channel = Channel()
+    broadcaster(channel).tell(Change.TASKS_CANCELLED, KEY, task_ids=[uuid4()], reason=reason)
+    heard = parse_notice(channel.published[0][1].encode())
+    assert heard is not None
+    assert heard.reason is reason
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("away"), redis.TimeoutError("silent")])
@@ -72,6 +83,7 @@ GOOD = {"change": "agent_changed", "user_id": str(KEY.user_id), "project_id": st
         json.dumps(GOOD | {"user_id": "1"}).encode(),
         json.dumps(GOOD | {"more": 1}).encode(),
         json.dumps(GOOD | {"task_ids": "all"}).encode(),
+        json.dumps(GOOD | {"reason": "a whim"}).encode(),
     ],
 )
 def test_what_is_no_hint_is_ignored(data: bytes) -> None:
@@ -81,4 +93,4 @@ def test_what_is_no_hint_is_ignored(data: bytes) -> None:
 def test_a_hint_without_what_may_be_left_out_is_one() -> None:
     heard = parse_notice(json.dumps(GOOD).encode())
     assert heard is not None
-    assert (heard.agent_id, heard.task_ids) == (None, ())
+    assert (heard.agent_id, heard.task_ids, heard.reason) == (None, (), None)

@@ -32,7 +32,6 @@ PAYLOADS = {kind.event_type: kind for kind in Payload.__subclasses__()}
 TO_COME = {
     EventType.TASK_PLAN_CREATED,
     EventType.PLAN_REQUEST,
-    EventType.TASK_WAITING,
     EventType.TOOL_REQUEST,
     EventType.TOOL_RESULT,
     EventType.APPROVAL_REQUIRED,
