@@ -103,7 +103,7 @@ class Progress:
         self._said.clear()
         self._offset = 0
         self._attempt = self._first_attempt + attempt - 1
-        self._tell_backoff(Backoff(reason, seconds, attempt))
+        self._tell_backoff(Backoff(reason, seconds, self._attempt))
 
     @property
     def said(self) -> str:

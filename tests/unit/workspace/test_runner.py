@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from workspace import runner
 from workspace.events import TaskProgress
-from workspace.runner import Progress
+from workspace.runner import Backoff, Progress
 
 INTERVAL = 0.04
 
@@ -38,8 +38,13 @@ def sent() -> list[TaskProgress]:
 
 
 @pytest.fixture
-def progress(clock: Clock, sent: list[TaskProgress]) -> Progress:
-    return Progress(sent.append, interval=INTERVAL, turn=1)
+def told() -> list[Backoff]:
+    return []
+
+
+@pytest.fixture
+def progress(clock: Clock, sent: list[TaskProgress], told: list[Backoff]) -> Progress:
+    return Progress(sent.append, told.append, interval=INTERVAL, turn=1)
 
 
 def texts(pieces: list[TaskProgress]) -> list[str]:
@@ -90,16 +95,36 @@ def test_a_restart_forgets_what_waits_and_begins_at_nought(
 ) -> None:
     progress.text("wrong")
     progress.text(" start")
-    progress.restart(2)
+    progress.restart(2, "rate_limited", 1.5)
     clock.now += INTERVAL
     progress.text("right")
     assert sent[1:] == [TaskProgress(text="right", offset=0, turn=1, attempt=2)]
 
 
-def test_attempts_go_on_from_those_of_the_node_before(clock: Clock, sent: list[TaskProgress]) -> None:
-    progress = Progress(sent.append, interval=0, turn=1, first_attempt=6)
+def test_a_restart_tells_why_and_for_how_long_the_model_is_not_asked(
+    clock: Clock, sent: list[TaskProgress], told: list[Backoff]
+) -> None:
+    progress = Progress(sent.append, told.append, interval=INTERVAL, turn=1, first_attempt=6)
+    progress.restart(2, "rate_limited", 1.5)
+    assert told == [Backoff("rate_limited", 1.5, 7)]
+
+
+def test_what_was_said_is_the_present_attempts_text_sent_or_not(progress: Progress, clock: Clock) -> None:
+    assert progress.said == ""
+    progress.text("wrong")
+    progress.restart(2, "rate_limited", 0)
+    assert progress.said == ""
+    progress.text("Good")
+    progress.text(" morning")
+    assert progress.said == "Good morning"
+
+
+def test_attempts_go_on_from_those_of_the_node_before(
+    clock: Clock, sent: list[TaskProgress], told: list[Backoff]
+) -> None:
+    progress = Progress(sent.append, told.append, interval=0, turn=1, first_attempt=6)
     progress.text("a")
-    progress.restart(2)
+    progress.restart(2, "rate_limited", 0)
     progress.text("b")
     assert [piece.attempt for piece in sent] == [6, 7]
 
@@ -127,7 +152,7 @@ def test_for_any_pieces_at_any_time_they_join_to_the_text(steps: list[tuple[str,
         clock = Clock()
         patch.setattr(runner, "time", clock)
         sent: list[tuple[float, TaskProgress]] = []
-        progress = Progress(lambda piece: sent.append((clock.now, piece)), interval=interval, turn=1)
+        progress = Progress(lambda piece: sent.append((clock.now, piece)), lambda _: None, interval=interval, turn=1)
         said, attempt = {1: ""}, 1
         for kind, value in steps:
             match kind:
@@ -141,8 +166,9 @@ def test_for_any_pieces_at_any_time_they_join_to_the_text(steps: list[tuple[str,
                 case _:
                     attempt += 1
                     said[attempt] = ""
-                    progress.restart(attempt)
+                    progress.restart(attempt, "rate_limited", 0)
         last = progress.take()
+    assert progress.said == said[attempt]
     pieces = [piece for _, piece in sent] + ([last] if last else [])
     assert all(piece.text for piece in pieces)
     for number, text in said.items():
