@@ -93,8 +93,11 @@ class HostedSpace:
 
     # -- coming ----------------------------------------------------------------------------------------------
 
-    def open(self) -> bool:
+    def open(self, reason: RunFailure | None = None) -> bool:
         """Host the workspace, unless another living node does; returns whether it is hosted here now.
+
+        Args:
+            reason: what work under an earlier epoch ends with.
 
         Raises:
             redis.RedisError: leases are out of reach.
@@ -110,7 +113,7 @@ class HostedSpace:
                 if self.renewed(sure_until):
                     self.attach_needed()
                 return True
-            self._stop(WorkerLost())
+            self._stop(reason or WorkerLost())
             self.tenure = Tenure(claim.epoch, sure_until=sure_until, settings=read_settings(claim.settings))
             self._initialize(claim)
         return True
@@ -213,6 +216,8 @@ class HostedSpace:
             self._services.cache.clear(self.key)
             released = claims.release(self.key, tenure.epoch, WorkspaceState.CLEANED)
             self.tenure = None
+            if not released:
+                self.open()  # it was reset meanwhile: its row names this node still, under another epoch
         WORKSPACES_CLOSED.labels(reason).inc()
         log.info("workspace_closed", **self._ids, reason=reason, idle_seconds=round(tenure.idle_seconds, 1))
         if released and claims.has_work(self.key):
@@ -220,19 +225,22 @@ class HostedSpace:
         return True
 
     def reset(self, reason: RunFailure) -> None:
-        """Stop all work at once and begin anew, under the epoch that the row has by now.
+        """Stop the work of before at once and begin anew, under the epoch that the row has by now.
 
         Raises:
             redis.RedisError: leases are out of reach.
         """
-        with self._changing:
-            tenure = self.tenure
-            if tenure is None or self._services.claims.own([self.key]).get(self.key) == tenure.epoch:
-                return  # it began anew already: what runs now came after the reset
+        tenure = self.tenure
+        if tenure is not None and tenure.closing and not self._is_current(tenure):
+            # Nothing begins any more, and what runs would keep its grace, which a reset does not wait for.
             self._stop(reason)
+        with self._changing:
             self._services.cache.clear(self.key)
-            self.tenure = None
-            self.open()
+            # What began under the present epoch began after the reset: another thread saw the row before this one.
+            self.open(reason)
+
+    def _is_current(self, tenure: Tenure) -> bool:
+        return self._services.claims.own([self.key]).get(self.key) == tenure.epoch
 
     def _stop(self, reason: RunFailure | None) -> None:
         for agent in self._services.consumers.attached_to(self.key):
