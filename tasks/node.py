@@ -368,6 +368,7 @@ class Node:
         match notice.change:
             case Change.WORKSPACE_DELETED:
                 host.lose(AgentDeleted("The project was deleted."))
+                self.cache.clear(notice.key)
                 self.manager.forget(notice.key)
             case Change.WORKSPACE_RESET:
                 host.reset(Cancelled("The workspace was reset."))

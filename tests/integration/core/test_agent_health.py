@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import REGISTRY
-from tasks.hosting import Hosting
 
+from bootstrap import redis_client
 from models import UserAgent
 from models.statuses import AgentStatus
 from models.tenancy import Database
@@ -17,8 +17,10 @@ from tests.integration.core.world import World, make_world
 from tests.support.standin import Standin
 from tests.support.waiting import eventually
 from workspace.agent_health import AgentHealth, Attached
+from workspace.claims import Claims
 from workspace.errors import ModelFailure
 from workspace.events import Usage
+from workspace.leases import Leases
 from workspace.llm import ModelClient, Probe
 from workspace.runner import Failed, Final
 
@@ -150,8 +152,10 @@ def test_a_stranger_cannot_be_written_under_another_tenants_key(
 def attached(world: World, health: AgentHealth, name: str) -> Any:
     """What a node does before each check: read the rows and learn from them."""
 
+    claims = Claims(world.database, Leases(redis_client(load_settings()), ttl=10), node_id="node")
+
     def look() -> list[Attached]:
-        rows = Hosting(world.database, node_id="node", ttl=10).agents([world.agent_id])
+        rows = claims.agents([world.agent_id])
         for row in rows:
             health.learn(row.agent_id, row.status, row.status_reason)
         return [Attached(row.key, row.agent_id, row.model or name) for row in rows]
