@@ -207,22 +207,31 @@ class HostedSpace:
             if tenure is None:
                 return False
             tenure.closing = True
-            claims = self._services.claims
-            claims.move(self.key, tenure.epoch, WorkspaceState.CLEANING)
-            self._stop(None)
-            if not self._await_end(self._services.grace):
-                self._services.consumers.stop_workspace(self.key, WorkerShutdown())
-                self._await_end(STOPPING)
-            self._services.cache.clear(self.key)
-            released = claims.release(self.key, tenure.epoch, WorkspaceState.CLEANED)
-            self.tenure = None
+            try:
+                released = self._give_away(tenure)
+            except Exception:
+                tenure.closing = False  # a store is away: it is hosted as before, and can be closed later
+                raise
             if not released:
                 self.open()  # it was reset meanwhile: its row names this node still, under another epoch
         WORKSPACES_CLOSED.labels(reason).inc()
         log.info("workspace_closed", **self._ids, reason=reason, idle_seconds=round(tenure.idle_seconds, 1))
-        if released and claims.has_work(self.key):
+        if released and self._services.claims.has_work(self.key):
             self._services.bus.request_placement(self.key)
         return True
+
+    def _give_away(self, tenure: Tenure) -> bool:
+        """Let work end, then give the claim away; returns whether there was still one to give."""
+        claims = self._services.claims
+        claims.move(self.key, tenure.epoch, WorkspaceState.CLEANING)
+        self._stop(None)
+        if not self._await_end(self._services.grace):
+            self._services.consumers.stop_workspace(self.key, WorkerShutdown())
+            self._await_end(STOPPING)
+        self._services.cache.clear(self.key)
+        released = claims.release(self.key, tenure.epoch, WorkspaceState.CLEANED)
+        self.tenure = None
+        return released
 
     def reset(self, reason: RunFailure) -> None:
         """Stop the work of before at once and begin anew, under the epoch that the row has by now.
