@@ -54,7 +54,7 @@ def test_sending_again_returns_the_first_answer_and_makes_no_second_run(client: 
 def test_what_waited_at_the_first_answer_is_told_so_again(user: ApiClient) -> None:
     user.make_agent()
     session = user.make_session()["id"]
-    blocking = user.send(session, "[delay=1]")
+    blocking = user.send(session, "[delay=3]")
     eventually(lambda: user.run(blocking["run_id"])["status"] == "running", "the run to begin")
     user.send(session, "[say=between]")
     first = send(user, session, "third")
@@ -176,7 +176,7 @@ def test_a_refused_message_leaves_its_name_free(user: ApiClient) -> None:
     session = user.make_session()["id"]
     error(send(user, session, "no-agent"), 404, "not_found")
     user.make_agent(concurrency_limit=1)
-    assert REPLAYED not in send(user, session, "no-agent", "[delay=1]").headers
+    assert REPLAYED not in send(user, session, "no-agent", "[delay=3]").headers
     error(send(user, session, "busy", "hello", on_busy="reject"), 409, "session_busy")
     busy = send(user, session, "busy", "[say=something else altogether]")
     assert busy.status_code == 202

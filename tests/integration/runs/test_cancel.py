@@ -45,7 +45,7 @@ def test_a_queued_run_ends_at_once_and_the_one_before_it_goes_on(user: ApiClient
 def test_a_held_run_ends_at_once_and_its_session_goes_on_behind_it(user: ApiClient, standin: Standin) -> None:
     agent = user.make_agent()
     session = user.make_session()["id"]
-    first = user.send(session, "[gap=0.1] [tokens=10]")
+    first = user.send(session, "[gap=0.1] [tokens=30]")
     second, third = (user.send(session, f"[say=answer {number}]") for number in (2, 3))
     assert [second["status"], third["status"]] == ["held", "held"]
     assert cancelled(user, second["run_id"])["status"] == "cancelled"

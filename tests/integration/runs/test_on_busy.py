@@ -30,7 +30,7 @@ def test_a_message_to_a_busy_session_is_answered_after_what_runs(
 ) -> None:
     agent = user.make_agent()
     session = user.make_session()["id"]
-    first = user.send(session, "[delay=0.6] [say=one]")
+    first = user.send(session, "[delay=2] [say=one]")
     calls(standin, agent, 1)
     second = post(user, session, "[say=two]", **more).json()
     assert second["status"] == "held"

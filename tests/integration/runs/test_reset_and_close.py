@@ -143,7 +143,7 @@ def test_what_begins_after_a_reset_is_not_ended_by_the_hint_that_comes_late(
     key = key_of(user, database)
     Cancellation(database).reset(key)
     session = user.make_session()["id"]
-    accepted = user.send(session, "[delay=2] [say=whole]")
+    accepted = user.send(session, "[delay=4] [say=whole]")
     calls(standin, agent, 1)
     for _ in range(3):
         assert Broadcaster(store).tell(Change.WORKSPACE_RESET, key)
@@ -206,7 +206,7 @@ def test_a_close_lets_running_work_end_and_the_next_message_opens_it_again(
 ) -> None:
     agent = user.make_agent()
     session = user.make_session()["id"]
-    running = user.send(session, "[delay=1.5] [say=to the end]")
+    running = user.send(session, "[delay=4] [say=to the end]")
     calls(standin, agent, 1)
     key = key_of(user, database)
     epoch = row(database, key).epoch
@@ -228,7 +228,7 @@ def test_messages_that_come_while_it_closes_are_answered_after_it(
     user: ApiClient, standin: Standin, database: Database, control: Celery
 ) -> None:
     agent = user.make_agent(concurrency_limit=1)
-    running = user.send(user.make_session()["id"], "[delay=1.5]")
+    running = user.send(user.make_session()["id"], "[delay=4]")
     calls(standin, agent, 1)
     queued = user.send(user.make_session()["id"], "[say=queued before]")
     key = key_of(user, database)
