@@ -19,8 +19,10 @@ from tests.integration.core.world import HOST, World, make_world, together
 from tests.support.waiting import eventually
 from workspace.agent_cache import AgentCache
 from workspace.agent_store import AgentStore
+from workspace.alerts import Alerts
 from workspace.cancellation import Cancellation
 from workspace.errors import AgentQueueFull, ErrorCode, NotFound, SessionBusy
+from workspace.event_publisher import EventPublisher
 from workspace.events import Failure, Usage
 from workspace.intake import OnBusy
 from workspace.ledger import Host, Settled, StartedTask
@@ -40,7 +42,8 @@ def cancel(world: World, run_id: UUID, reason: CancelReason = CancelReason.REQUE
 @pytest.fixture
 def agents(database: Database) -> Iterator[AgentStore]:
     client = redis_client(load_settings())
-    yield AgentStore(database, AgentCache(size=10, ttl=60, client=client))
+    alerts = Alerts(client, EventPublisher(client, buffer_size=10, buffer_ttl=10))
+    yield AgentStore(database, AgentCache(size=10, ttl=60, client=client, alerts=alerts))
     client.close()
 
 

@@ -22,9 +22,12 @@ from tests.support.proxy import Proxy, proxy
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_health import AgentHealth
+from workspace.alerts import Alerts
 from workspace.claims import Claims
+from workspace.event_publisher import EventPublisher
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.leases import Leases
+from workspace.llm import Probe
 
 pytestmark = pytest.mark.stack
 
@@ -54,12 +57,14 @@ def space(free: World, wire: Proxy, queues: AgentQueues) -> Iterator[HostedSpace
     client = redis_client(settings)
     app = web_sender(settings)
     wired = build_database(settings, application_name="closing-tests")
+    alerts = Alerts(client, EventPublisher(client, buffer_size=10, buffer_ttl=10))
     services = HostServices(
         claims=Claims(wired, Leases(client, ttl=10), node_id=f"closing-{uuid4().hex}"),
         consumers=queues,
-        cache=AgentCache(size=10, ttl=60, client=client),
-        health=AgentHealth(wired),
+        cache=AgentCache(size=10, ttl=60, client=client, alerts=alerts),
+        health=AgentHealth(wired, probe=lambda _: Probe.UNKNOWN, interval=60),
         bus=AgentBus(app),
+        alerts=alerts,
         recover=lambda _: 0,
         fence_after=8,
         grace=1,

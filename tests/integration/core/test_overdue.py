@@ -41,6 +41,13 @@ def node(database: Database) -> Iterator[Node]:
     app.close()
 
 
+@pytest.fixture
+def world(world: World, store: redis.Redis) -> World:
+    """A workspace whose host lives, as far as the node can see."""
+    store.set(world.key.lease, HOST.node_id, ex=120)
+    return world
+
+
 def ago(seconds: float) -> datetime:
     return utc_now() - timedelta(seconds=seconds)
 

@@ -93,7 +93,7 @@ def document(http: httpx.Client, stack: Stack) -> dict[str, Any]:
     return found
 
 
-WITHOUT_A_BODY = ("/cancel/",)
+WITHOUT_A_BODY = ("/cancel/", "/reset/")
 """How the paths end of what is asked for by its address alone."""
 
 

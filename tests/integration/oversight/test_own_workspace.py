@@ -55,7 +55,7 @@ def test_a_message_gets_it_a_host(user: ApiClient) -> None:
 def test_its_work_and_what_its_host_says_are_shown(make_estate: MakeEstate) -> None:
     estate = make_estate("busy")
     world = estate.worlds["busy"]
-    estate.report("busy", cache=4, idle_seconds=2.5)
+    estate.report("busy", cache=4)
     other = world.agent("other", concurrency_limit=9)
     estate.started("busy")
     world.accept()
@@ -63,7 +63,8 @@ def test_its_work_and_what_its_host_says_are_shown(make_estate: MakeEstate) -> N
     seen = estate.seen_by_owner("busy")
     assert (seen["state"], seen["hosted"], seen["epoch"]) == ("in_use", True, 1)
     assert (seen["running"], seen["queued"], seen["held"]) == (1, 1, 1)
-    assert (seen["cache_size"], seen["idle_seconds"]) == (4, 2.5)
+    assert seen["cache_size"] == 4
+    assert 2.5 <= seen["idle_seconds"] < 60
     assert seen["health"] == {"status": "healthy", "reasons": []}
     first, second = seen["agents"]
     assert first == {

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import redis
 
-from models import Task, utc_now
+from models import utc_now
 from models.statuses import TaskStatus
 from models.tenancy import Database
 from tests.integration.core.conftest import TTL
@@ -17,7 +17,7 @@ from workspace.broadcast import Change
 from workspace.cancellation import Cancellation
 from workspace.claims import Claims
 from workspace.endings import Endings
-from workspace.events import EventScope, Payload, Usage
+from workspace.events import AlertKind, EventScope, Payload, Usage
 from workspace.intake import Accepted
 from workspace.leases import Leases
 from workspace.ledger import QueuedTask
@@ -86,9 +86,11 @@ class Parts:
 
     # Operators.
 
-    def alert(self, key: WorkspaceKey, task: Task, detail: str) -> None:
+    def raise_alert(self, kind: AlertKind, *, key: WorkspaceKey, detail: str, **facts: Any) -> bool:
         assert detail.endswith(".")
-        self.alerts.append(task.id)
+        if kind is AlertKind.STUCK_TASK:
+            self.alerts.append(facts["task_id"])
+        return True
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Deployment:
             bus=told,
             publisher=told,
             user_cap=self.user_cap,
+            alerts=told,
         )
 
     def outbox(self) -> Outbox:
@@ -148,7 +151,7 @@ class Deployment:
             cancellation=Cancellation(self.database),
             endings=endings,
             end_tasks=self.lost_hosts().fail_overdue,
-            alert=self.parts.alert,
+            alerts=told,
             run_max_age=RUN_MAX_AGE,
             stuck_after=STUCK_AFTER,
             task_deadline=TASK_DEADLINE,
