@@ -73,7 +73,7 @@ class Run(Base, WithId, WithCreated, TenantOwned):
     announced_at: Mapped[datetime | None] = mapped_column()
     """When the terminal event was published; the sweeper publishes what lacks it."""
     cancel_requested_at: Mapped[datetime | None] = mapped_column()
-    """Set while a node still works on it: whoever settles it then, settles it as cancelled."""
+    """Set while a node works on it, which then settles it as cancelled, unless it has the whole answer by that time."""
     cancel_reason: Mapped[CancelReason | None] = mapped_column(status_column(CancelReason, "cancel_reason"))
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     """The client's own name for the message: sending it again makes no second run."""

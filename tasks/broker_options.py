@@ -29,9 +29,10 @@ def node_options(broker_url: str) -> dict[str, Any]:
         # Unacknowledged messages come back when their channel closes, and rows are swept every few seconds. This is
         # the last resort only, so it may be longer than any task.
         "visibility_timeout": 12 * 3600,
-        # Each agent's channel renews its BRPOP this often while idle; a thousand of them at the default of one second
-        # would be a thousand commands a second.
-        "brpop_timeout": 30,
+        # Each agent's channel renews its BRPOP this often while idle, and kombu looks at every channel each time: a
+        # thousand of them would be a thousand commands a second at the default, and a fifth of a core at 30 seconds.
+        # A peer that is gone is noticed by the sockets' keepalive.
+        "brpop_timeout": 300,
         "socket_keepalive": True,
         "socket_keepalive_options": KEEPALIVE,
         "socket_connect_timeout": 2.0,

@@ -331,11 +331,12 @@ class Node:
         """Let go of agents, and close workspaces, that nobody used for long."""
         for agent in self.queues.idle(self._settings.agent_idle_timeout):
             self.queues.detach(agent.agent_id, None)
-        for space in self.manager.hosted():
-            tenure = space.host.tenure if space.host else None
-            timeout = space.idle_timeout or self._settings.workspace_idle_timeout
-            if tenure and tenure.idle_seconds >= timeout and not self.queues.running_of(space.key):
-                space.cleanup("idle")
+        for key, host in self._hosts().items():
+            tenure = host.tenure
+            if tenure is None or tenure.closing or self.queues.running_of(key):
+                continue
+            if tenure.idle_seconds >= (tenure.settings.idle_timeout_seconds or self._settings.workspace_idle_timeout):
+                _aside(host.close, "idle")
         WORKSPACES_HOSTED.set(len(self.manager.hosted()))
 
     # -- what is told ----------------------------------------------------------------------------------------
@@ -345,12 +346,12 @@ class Node:
             self.cache.invalidate(notice.key, notice.agent_id)
         space = self.manager.get(notice.key)
         host = space.host if space and space.hosted else None
-        if space is None or host is None:
+        if host is None:
             return
         if notice.agent_id is not None:
             self._hear_of_agent(notice.change, notice.agent_id, host)
         else:
-            self._hear_of_workspace(notice, space, host)
+            self._hear_of_workspace(notice, host)
 
     def _hear_of_agent(self, change: Change, agent_id: UUID, host: HostedSpace) -> None:
         match change:
@@ -364,7 +365,7 @@ class Node:
             case _:
                 log.warning("notice_malformed", change=change)
 
-    def _hear_of_workspace(self, notice: Notice, space: UserWorkerSpace, host: HostedSpace) -> None:
+    def _hear_of_workspace(self, notice: Notice, host: HostedSpace) -> None:
         match notice.change:
             case Change.WORKSPACE_DELETED:
                 host.lose(AgentDeleted("The project was deleted."))
@@ -373,13 +374,24 @@ class Node:
             case Change.WORKSPACE_RESET:
                 host.reset(Cancelled("The workspace was reset."))
             case Change.WORKSPACE_CLOSING:
-                # Running work gets its grace, for which nobody else should wait.
-                threading.Thread(target=space.cleanup, args=["asked"], name="node-closing", daemon=True).start()
+                _aside(host.close, "asked")
             case Change.TASKS_CANCELLED:
                 reason = failure_of(notice.reason) if notice.reason else Cancelled()
                 self.queues.stop_tasks(notice.key, notice.task_ids, reason)
             case _:
                 log.warning("notice_malformed", change=notice.change)
+
+
+def _aside(close: Callable[[str], object], reason: str) -> None:
+    """Close a workspace on a thread of its own: running work gets its grace, for which nobody else should wait."""
+
+    def run() -> None:
+        try:
+            close(reason)
+        except Exception:  # a store is away; it is tried again when the workspace was idle for that long again
+            log.exception("close_failed", reason=reason)
+
+    threading.Thread(target=run, name="node-closing", daemon=True).start()
 
 
 def _later(seconds: float, call: Callable[..., object], *arguments: object) -> None:

@@ -6,6 +6,7 @@ Three commits a message (the accept was the first), and no session is held open 
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models import utc_now
-from models.statuses import AgentStatus, HeldReason, MessageRole, RunMode
+from models.statuses import AgentStatus, MessageRole, RunMode
 from settings import Settings
 from workspace.agent_bus import AgentBus
 from workspace.agent_config import AgentConfig
 from workspace.agent_health import AgentHealth
 from workspace.announcements import Announcements
+from workspace.cancellation import failure_of
 from workspace.errors import AgentDeleted, Cancelled, InternalFailure, RunFailure, WorkerShutdown
 from workspace.event_publisher import EventPublisher
 from workspace.events import (
@@ -36,7 +38,6 @@ from workspace.events import (
     TaskFailed,
     TaskProgress,
     TaskStarted,
-    TaskWaiting,
     Usage,
 )
 from workspace.history import fit, prompt
@@ -46,7 +47,7 @@ from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
 from workspace.names import WorkspaceKey
 from workspace.runner import AgentRunner, Assignment, Backoff, Failed, Final
 from workspace.task_waits import TaskWaits
-from workspace.user_cap import UserCap
+from workspace.user_cap import UserCap, waits_for_cap
 
 log = structlog.get_logger(__name__)
 
@@ -136,15 +137,7 @@ class DirectRun:
     def _hold_back(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, held: HeldBack) -> None:
         """Tell that the task waits for the user's other work; should that have ended meanwhile, let it go at once."""
         scope = EventScope(key=key, session_id=held.session_id, run_id=held.run_id, task_id=task_id)
-        self._publisher.publish(
-            scope,
-            TaskWaiting(
-                agent_id=agent_id,
-                agent_name=held.agent_name,
-                reason=HeldReason.USER_CAP.value,
-                detail=f"As many tasks of yours are at work as may be at once: {self._settings.user_task_cap}.",
-            ),
-        )
+        self._publisher.publish(scope, waits_for_cap(agent_id, held.agent_name, self._user_cap.cap))
         self._let_go(key.user_id)
 
     def _let_go(self, user_id: UUID) -> None:
@@ -191,16 +184,21 @@ class DirectRun:
         return self._runner.run(assignment, send, stop, tell_backoff)
 
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
+        if isinstance(outcome, Failed) and isinstance(outcome.failure, WorkerShutdown):
+            reason = _patiently(lambda: self._ledger.requeue(task))
+            if reason is None:
+                log.info("task_requeued", task_id=str(task.id))
+                return
+            outcome = replace(outcome, failure=failure_of(reason))
+        self._write(task, outcome, slot)
+
+    def _write(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
         match outcome:
             case Final():
                 settled = _patiently(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
                 events = _success(task, outcome, settled)
-            case Failed(failure=WorkerShutdown()) if _patiently(lambda: self._ledger.requeue(task)):
-                log.info("task_requeued", task_id=str(task.id))
-                return
-            case Failed(failure=(Cancelled() | WorkerShutdown()) as failure, text=text, usage=usage):
-                # What can not be put back on the queue was cancelled meanwhile.
-                told = describe(failure if isinstance(failure, Cancelled) else Cancelled())
+            case Failed(failure=Cancelled() as failure, text=text, usage=usage):
+                told = describe(failure)
                 settled = _patiently(lambda: self._ledger.cancel(task, told, usage, text=text))
                 events = _cancellation(task, text, told, settled)
             case Failed(failure=failure, usage=usage):

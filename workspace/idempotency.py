@@ -42,8 +42,8 @@ class Repeat(NamedTuple):
 class Repeated(NamedTuple):
     """A message that was accepted before."""
 
-    receipt: Json | None
-    """What was answered then; `None` if the process ended before it was written down."""
+    receipt: Json
+    """What was answered then beside ids. Its `cursor` is missing until the events of the message were told."""
     message_id: UUID
     run_id: UUID
     task_id: UUID
@@ -68,7 +68,7 @@ def find_repeat(session: Session, repeat: Repeat) -> Repeated | None:
     task_id: Any = session.scalars(
         select(Task.id).where(Task.run_id == run.id).order_by(Task.id).limit(1)
     ).one_or_none()
-    return Repeated(run.receipt, message_id, run.id, task_id)
+    return Repeated(run.receipt or {}, message_id, run.id, task_id)
 
 
 class Receipts:
@@ -78,12 +78,9 @@ class Receipts:
         self._database = database
 
     def write(self, key: WorkspaceKey, run_id: UUID, receipt: Json) -> None:
-        """Write down the first answer; a later one never replaces it."""
+        """Write down the whole of the first answer, when all of it is known."""
         with self._database.tenant_session(key.user_id) as session:
             session.execute(
-                update(Run)
-                .where(Run.id == run_id, Run.receipt.is_(None))
-                .values(receipt=receipt)
-                .execution_options(synchronize_session=False)
+                update(Run).where(Run.id == run_id).values(receipt=receipt).execution_options(synchronize_session=False)
             )
             session.commit()

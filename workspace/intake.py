@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import bindparam, func, insert, or_, select
+from sqlalchemy import bindparam, func, insert, null, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import ChatSession, Message, Run, Task, UserAgent, Workspace, new_id, utc_now
+from models import ChatSession, Json, Message, Run, Task, UserAgent, Workspace, new_id, utc_now
 from models.statuses import CancelReason, HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from models.tenant_statement import TenantStatement, table_of, tenant
@@ -76,6 +76,11 @@ class Accepted:
     queue_position: int
     """Tasks ahead of it on its agent's queue."""
     target: Target
+
+    @property
+    def receipt(self) -> Json:
+        """What its sender is told beside ids, as it is kept for a repeat."""
+        return {"status": self.status.value, "queue_position": self.queue_position}
 
     @property
     def waits_for_cap(self) -> bool:
@@ -250,6 +255,7 @@ _new_run = (
         status=RunStatus.QUEUED,
         idempotency_key=bindparam("given_key"),
         idempotency_digest=bindparam("given_digest"),
+        receipt=bindparam("first_receipt"),
     )
     .returning(_runs.c.id)
     .cte("new_run")
@@ -332,5 +338,6 @@ def _write(session: Session, key: WorkspaceKey, message: NewMessage, accepted: A
             "sends": 0 if held else 1,
             "given_key": message.repeat.key if message.repeat else None,
             "given_digest": message.repeat.digest if message.repeat else None,
+            "first_receipt": accepted.receipt if message.repeat else null(),
         },
     )

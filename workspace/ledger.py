@@ -13,7 +13,7 @@ from sqlalchemy import String, Text, and_, bindparam, cast, func, insert, or_, s
 from sqlalchemy.orm import Session
 
 from models import Json, Message, Run, Task, User, Workspace, new_id, utc_now
-from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
+from models.statuses import CancelReason, HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from models.tenant_statement import TenantStatement, table_of, tenant
 from workspace.events import Failure, Usage
@@ -257,8 +257,8 @@ _requeued_run = (
     .cte("requeued_run")
 )
 _REQUEUE = TenantStatement(select(_requeued_task.c.run_id).add_cte(_requeued_run))
-_IS_CANCELLED = TenantStatement(
-    select(_runs.c.id).where(
+_CANCEL_REASON = TenantStatement(
+    select(_runs.c.cancel_reason).where(
         _runs.c.user_id == tenant(), _runs.c.id == bindparam("run"), _runs.c.cancel_requested_at.is_not(None)
     )
 )
@@ -430,20 +430,22 @@ class Ledger:
         crowded = row.waits_for_cap or row.running * 2 >= self._user_task_cap
         return Settled(message_id, next_task, crowded)
 
-    def requeue(self, task: StartedTask) -> bool:
+    def requeue(self, task: StartedTask) -> CancelReason | None:
         """Put a task that wrote nothing yet back to `queued`, for whichever node hosts the workspace next.
 
+        One that is no longer this node's is left alone.
+
         Returns:
-            Whether it was; not if it is no longer this node's, or if its end was asked for meanwhile.
+            Why its end was asked for meanwhile: then it was not put back, and the caller ends it.
         """
         with self._database.tenant_session(task.key.user_id) as session:
             if _REQUEUE.execute(session, _own(task)).one_or_none() is None:
-                return False
+                return None
             # A cancel that waited for this statement finds the task queued; one that came before it is seen here.
-            if _IS_CANCELLED.execute(session, {"run": task.run_id}).one_or_none() is not None:
-                return False
-            session.commit()
-        return True
+            reason: CancelReason | None = _CANCEL_REASON.execute(session, {"run": task.run_id}).scalar_one_or_none()
+            if reason is None:
+                session.commit()
+        return reason
 
 
 def _own(task: StartedTask) -> dict[str, object]:

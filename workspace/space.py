@@ -24,7 +24,7 @@ from workspace.chat_store import ChatStore
 from workspace.endings import Endings
 from workspace.errors import AgentDeleted, Cancelled
 from workspace.event_publisher import NO_EVENT, EventPublisher
-from workspace.events import AlertKind, DirectAgentCall, EventScope, MessageCreated
+from workspace.events import AlertKind, DirectAgentCall, EventScope, MessageCreated, Payload
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.idempotency import Receipts, Repeated
 from workspace.intake import Accepted, Intake, NewMessage
@@ -33,7 +33,7 @@ from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest
 from workspace.space_settings import SpaceSettings
 from workspace.space_store import SpaceStore
-from workspace.user_cap import UserCap
+from workspace.user_cap import UserCap, waits_for_cap
 
 ALMOST_FULL = Fraction(80, 100)
 """Of an agent's queue."""
@@ -130,9 +130,9 @@ class UserWorkerSpace:
         Data is kept, and accepted messages are still answered: with work on its queues the workspace opens again.
 
         Returns:
-            Whether this process hosted it. If not, the host is told and does it.
+            Whether this process hosted it. A web process tells the host, which does it.
         """
-        if self.host is not None and self.hosted:
+        if self.host is not None:
             return self.host.close(reason)
         self._services.broadcaster.tell(Change.WORKSPACE_CLOSING, self.key)
         return False
@@ -164,12 +164,6 @@ class UserWorkerSpace:
         for task in self._services.user_cap.release(self.key.user_id):
             self.send_task_to_agent(task.agent_name, task.id, key=task.key)
 
-    @property
-    def idle_timeout(self) -> float | None:
-        """Seconds without use after which the owner wants it closed; `None`: the system's setting."""
-        tenure = self.host.tenure if self.host else None
-        return tenure.settings.idle_timeout_seconds if tenure else None
-
     # -- messages --------------------------------------------------------------------------------------------
 
     def handle_message(self, message: NewMessage) -> Receipt:
@@ -197,7 +191,7 @@ class UserWorkerSpace:
         cursor = self._tell_accepted(accepted, message.content)
         self._warn_if_almost_full(accepted)
         if message.repeat:
-            self._services.receipts.write(self.key, accepted.run_id, _stored(accepted, cursor))
+            self._services.receipts.write(self.key, accepted.run_id, accepted.receipt | {"cursor": cursor})
         if accepted.status is TaskStatus.QUEUED:
             self._send(accepted)
         elif accepted.waits_for_cap:
@@ -237,13 +231,15 @@ class UserWorkerSpace:
             key=self.key, session_id=accepted.session_id, run_id=accepted.run_id, task_id=accepted.task_id
         )
         target = accepted.target
-        published = self._services.publisher.publish(
-            scope,
+        events: list[Payload] = [
             MessageCreated(message_id=accepted.message_id, role=MessageRole.USER, content=content),
             DirectAgentCall(
                 agent_id=target.agent_id, agent_name=target.agent_name, queue_position=accepted.queue_position
             ),
-        )
+        ]
+        if accepted.waits_for_cap:
+            events.append(waits_for_cap(target.agent_id, target.agent_name, self._services.user_cap.cap))
+        published = self._services.publisher.publish(scope, *events)
         return published.cursor_before if published else NO_EVENT
 
     def _warn_if_almost_full(self, accepted: Accepted) -> None:
@@ -393,19 +389,15 @@ class UserWorkerSpace:
         }
 
 
-def _stored(accepted: Accepted, cursor: str) -> dict[str, Any]:
-    return {"status": accepted.status.value, "queue_position": accepted.queue_position, "cursor": cursor}
-
-
 def _receipt_again(repeated: Repeated) -> Receipt:
-    # Without a receipt the process ended before it was written: all that happened since is in the buffer.
-    stored = repeated.receipt or {"status": TaskStatus.QUEUED.value, "queue_position": 0, "cursor": NO_EVENT}
+    stored = repeated.receipt
     return Receipt(
         repeated.message_id,
         repeated.run_id,
         repeated.task_id,
         TaskStatus(stored["status"]),
         int(stored["queue_position"]),
-        str(stored["cursor"]),
+        # It is written after the events went out. Without it, all that the buffer has is told.
+        str(stored.get("cursor", NO_EVENT)),
         replayed=True,
     )

@@ -15,8 +15,19 @@ from models import Task, User, UserAgent, utc_now
 from models.statuses import HeldReason, TaskStatus
 from models.tenancy import Database
 from workspace.agent_config import AgentConfig
+from workspace.events import TaskWaiting
 from workspace.ledger import QueuedTask
 from workspace.names import WorkspaceKey
+
+
+def waits_for_cap(agent_id: UUID | None, agent_name: str, cap: int) -> TaskWaiting:
+    """Return the event that tells of a task that waits for its user's other work."""
+    return TaskWaiting(
+        agent_id=agent_id,
+        agent_name=agent_name,
+        reason=HeldReason.USER_CAP.value,
+        detail=f"As many tasks of yours are at work as may be at once: {cap}.",
+    )
 
 
 class UserCap:
@@ -24,7 +35,7 @@ class UserCap:
 
     def __init__(self, database: Database, *, cap: int) -> None:
         self._database = database
-        self._cap = cap
+        self.cap = cap
 
     def release(self, user_id: UUID) -> list[QueuedTask]:
         """Move as many tasks `held -> queued` as the user may start now; the caller sends them."""
@@ -48,7 +59,7 @@ class UserCap:
 
     def _room(self, session: Session) -> int:
         running = session.scalars(select(func.count(Task.id)).where(Task.status == TaskStatus.RUNNING)).one()
-        return self._cap - running
+        return self.cap - running
 
     def _next(self, session: Session, user_id: UUID, room: int) -> list[QueuedTask]:
         """Return the tasks to let go, oldest first: no more than `room`, nor than each agent has slots free."""

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Json, Run, Task, Workspace, utc_now
-from models.statuses import CancelReason, RunMode, RunStatus, TaskStatus
+from models.statuses import RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from workspace.agent_bus import AgentBus
 from workspace.alerts import Alerts
@@ -39,19 +39,9 @@ class _Lost(NamedTuple):
     run_id: UUID
     agent_id: UUID | None
     agent_name: str
-    cancel_reason: CancelReason | None
 
 
-_LOST = (
-    Task.id,
-    Task.user_id,
-    Task.project_id,
-    Task.session_id,
-    Task.run_id,
-    Task.agent_id,
-    Task.agent_name,
-    Run.cancel_reason,
-)
+_LOST = (Task.id, Task.user_id, Task.project_id, Task.session_id, Task.run_id, Task.agent_id, Task.agent_name)
 
 _HOSTED = exists().where(
     Workspace.user_id == Task.user_id,
@@ -110,7 +100,6 @@ class LostHosts:
             rows = session.execute(
                 select(*_LOST)
                 .join(Workspace, and_(Workspace.user_id == Task.user_id, Workspace.project_id == Task.project_id))
-                .join(Run, Run.id == Task.run_id)
                 .where(*gone)
                 .limit(BATCH)
             ).all()
@@ -119,30 +108,29 @@ class LostHosts:
     def fail_one(self, task_id: UUID, node_id: str, reason: RunFailure | None = None) -> bool:
         """End a task that its own node, which lives, does not work on; returns whether it was still running."""
         with self._database.system_session("task that runs nowhere") as session:
-            row = session.execute(
-                select(*_LOST).join(Run, Run.id == Task.run_id).where(Task.id == task_id)
-            ).one_or_none()
+            row = session.execute(select(*_LOST).where(Task.id == task_id)).one_or_none()
         return row is not None and self._fail(_lost(row), Task.node_id == node_id, reason or WorkerLost())
 
     def fail_overdue(self, task_ids: Sequence[UUID]) -> int:
         """End tasks that their nodes should have ended long ago."""
         with self._database.system_session("overdue tasks") as session:
-            rows = session.execute(select(*_LOST).join(Run, Run.id == Task.run_id).where(Task.id.in_(task_ids))).all()
+            rows = session.execute(select(*_LOST).where(Task.id.in_(task_ids))).all()
         reason = DeadlineExceeded("The task did not end within its running time.")
         return sum(self._fail(_lost(row), Task.status == TaskStatus.RUNNING, reason) for row in rows)
 
     def _fail(self, task: _Lost, still: ColumnElement[bool], reason: RunFailure) -> bool:
         """End a task if it is running and `still` holds of it; one whose end was asked for has what it asked for."""
-        if task.cancel_reason is not None:
-            reason = failure_of(task.cancel_reason)
-        task_status, run_status = (
-            end_status(task.cancel_reason) if task.cancel_reason else (TaskStatus.FAILED, RunStatus.FAILED)
-        )
-        failure = Failure(error_code=reason.code, detail=reason.detail, retryable=reason.retryable)
-        error = failure.model_dump(mode="json")
+        task_status, run_status = TaskStatus.FAILED, RunStatus.FAILED
         with self._database.tenant_session(task.key.user_id) as session:
-            if not _end_task(session, task, task_status, error, still):
+            if not _lock(session, task, still):
                 return False
+            asked = session.scalar(select(Run.cancel_reason).where(Run.id == task.run_id))
+            if asked is not None:
+                reason = failure_of(asked)
+                task_status, run_status = end_status(asked)
+            failure = Failure(error_code=reason.code, detail=reason.detail, retryable=reason.retryable)
+            error = failure.model_dump(mode="json")
+            _end_task(session, task, task_status, error)
             settle_run(session, task.run_id, run_status, error=error)
             next_task = release_next(session, task.key, task.session_id)
             session.commit()
@@ -194,12 +182,20 @@ def _lost(row: Any) -> _Lost:
     return _Lost(row[0], WorkspaceKey(row[1], row[2]), *row[3:])
 
 
-def _end_task(session: Session, task: _Lost, status: TaskStatus, error: Json, still: ColumnElement[bool]) -> bool:
-    moved = session.execute(
-        update(Task)
+def _lock(session: Session, task: _Lost, still: ColumnElement[bool]) -> bool:
+    """Lock a task that is running and of which `still` holds; a cancel takes this lock, too, before it marks a run."""
+    found = session.scalar(
+        select(Task.id)
         .where(Task.id == task.task_id, Task.status == TaskStatus.RUNNING, still)
+        .with_for_update(key_share=True)
+    )
+    return found is not None
+
+
+def _end_task(session: Session, task: _Lost, status: TaskStatus, error: Json) -> None:
+    session.execute(
+        update(Task)
+        .where(Task.id == task.task_id)
         .values(status=status, finished_at=utc_now(), error=error)
-        .returning(Task.id)
         .execution_options(synchronize_session=False)
     )
-    return moved.one_or_none() is not None
