@@ -29,6 +29,8 @@ ASLEEP = 2.0
 """Seconds between two looks after which the fence takes it that the whole process was stopped."""
 LAST_CHANCE = 1.0
 """Seconds that a renewal gets after such a stop, before work is stopped: most often nobody took the workspaces."""
+LAST_WORDS = 2.0
+"""Seconds that `stop` waits for a renewal that is under way: stores answer sooner, and a node that ends must end."""
 
 
 class Keeper:
@@ -61,16 +63,23 @@ class Keeper:
         self._stopping = threading.Event()
         self._wanted = threading.Event()
         self._renewed = threading.Event()
+        self._threads = [
+            threading.Thread(target=body, name=f"node-{name}", daemon=True)
+            for name, body in (("keeper", self._keep), ("fence", self._fence))
+        ]
 
     def start(self) -> None:
         """Start both threads."""
-        for name, body in (("keeper", self._keep), ("fence", self._fence)):
-            threading.Thread(target=body, name=f"node-{name}", daemon=True).start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Let both threads end; what is hosted by then is given away by others."""
+        """End both threads; after it no lease is written that the caller gives away."""
         self._stopping.set()
         self._wanted.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(LAST_WORDS)
 
     # -- renewing --------------------------------------------------------------------------------------------
 
@@ -87,7 +96,7 @@ class Keeper:
     def renew(self) -> bool:
         """Renew the claims on all hosted workspaces; returns whether Redis answered."""
         began = time.monotonic()
-        spaces = {space.key: (space, space.tenure) for space in self._hosted()}
+        spaces = {space.key: (space, tenure) for space in self._hosted() if (tenure := space.tenure) is not None}
         try:
             renewal = self._leases.renew(self._claims.node_id, spaces)
         except redis.RedisError as error:
@@ -96,35 +105,34 @@ class Keeper:
             self._extend(spaces, began)
             return False
         own = self._claims.own(renewal.retaken) if renewal.retaken else {}
+        stray: list[WorkspaceKey] = []
         resumed = False
         for key, (space, tenure) in spaces.items():
-            if key in renewal.lost or (key in renewal.retaken and not _is_ours(own.get(key), tenure)):
-                self._lose(space, tenure)
+            if key in renewal.lost:
+                _lose(space, tenure)
+            elif key in renewal.retaken and own.get(key) != tenure.epoch:
+                # Also when it was closed meanwhile: the renewal wrote the lease of a workspace that is free.
+                if _lose(space, tenure) or key not in own:
+                    stray.append(key)
             elif space.tenure is tenure:
                 resumed |= space.renewed(began + self._fence_after)
         if resumed:
             self._resumed()
+        self._leases.release(self._claims.node_id, stray)
         LEASE_RENEWALS.labels("renewed").inc()
         self._renewed.set()
         return True
 
-    def _extend(self, spaces: dict[WorkspaceKey, tuple[HostedSpace, Tenure | None]], began: float) -> None:
+    def _extend(self, spaces: dict[WorkspaceKey, tuple[HostedSpace, Tenure]], began: float) -> None:
         """Keep what work runs in by way of Postgres: Redis being away does not kill work."""
         busy = {key for key in spaces if self._is_busy(key)}
         own = self._claims.extend(busy)
         for key in busy:
             space, tenure = spaces[key]
-            if not _is_ours(own.get(key), tenure):
-                self._lose(space, tenure)
+            if own.get(key) != tenure.epoch:
+                _lose(space, tenure)
             elif space.tenure is tenure:
                 space.renewed(began + self._fence_after)
-
-    def _lose(self, space: HostedSpace, tenure: Tenure | None) -> None:
-        if space.tenure is tenure:
-            space.lose()
-        if space.tenure is None:
-            # It may have been closed since the renewal began, which took its lease again then.
-            self._leases.release(self._claims.node_id, [space.key])
 
     # -- fencing ---------------------------------------------------------------------------------------------
 
@@ -144,5 +152,9 @@ class Keeper:
                     space.suspend()
 
 
-def _is_ours(epoch: int | None, tenure: Tenure | None) -> bool:
-    return epoch is not None and tenure is not None and epoch == tenure.epoch
+def _lose(space: HostedSpace, tenure: Tenure) -> bool:
+    """Let a workspace go, unless it was closed or opened anew since; returns whether it was let go."""
+    if space.tenure is not tenure:
+        return False
+    space.lose()
+    return True
