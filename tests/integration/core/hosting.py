@@ -16,11 +16,14 @@ from tests.integration.core.world import World
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_health import AgentHealth
+from workspace.alerts import Alerts
 from workspace.claims import Claims
 from workspace.errors import RunFailure
+from workspace.event_publisher import EventPublisher
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.interruptible import Interrupted
 from workspace.leases import Leases
+from workspace.llm import Probe
 from workspace.names import WorkspaceKey
 
 TTL, FENCE, RENEWAL = 3.0, 2.0, 0.5
@@ -55,14 +58,16 @@ class OneNode:
         self.leases = Leases(self.client, ttl=self.ttl)
         self.claims = Claims(self.database, self.leases, node_id=self.name)
         self.queues = AgentQueues(Admission(slots=100))
-        self.cache = AgentCache(size=100, ttl=60, client=self.client)
+        self.alerts = Alerts(self.client, EventPublisher(self.client, buffer_size=10, buffer_ttl=10))
+        self.cache = AgentCache(size=100, ttl=60, client=self.client, alerts=self.alerts)
         self.recover: Callable[[WorkspaceKey], int] = self._note_recovery
         self.services = HostServices(
             claims=self.claims,
             consumers=self.queues,
             cache=self.cache,
-            health=AgentHealth(self.database),
+            health=AgentHealth(self.database, probe=lambda _: Probe.UNKNOWN, interval=60),
             bus=AgentBus(self.outgoing),
+            alerts=self.alerts,
             recover=self._recover_now,
             fence_after=self.fence,
             grace=self.grace,

@@ -125,8 +125,8 @@ class World:
     def change_run(self, run_id: UUID, **values: Any) -> None:
         self._change(update(Run).where(Run.id == run_id).values(**values))
 
-    def change_agent(self, **values: Any) -> None:
-        self._change(update(UserAgent).where(UserAgent.id == self.agent_id).values(**values))
+    def change_agent(self, agent_id: UUID | None = None, **values: Any) -> None:
+        self._change(update(UserAgent).where(UserAgent.id == (agent_id or self.agent_id)).values(**values))
 
     def change_workspace(self, **values: Any) -> None:
         self._change(update(Workspace).where(Workspace.project_id == self.key.project_id).values(**values))

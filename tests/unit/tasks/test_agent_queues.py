@@ -382,6 +382,61 @@ def test_the_end_of_work_from_before_a_detach_opens_no_second_consumer(node: Nod
     assert node.worker.prefetch == 2
 
 
+def test_an_agent_that_is_let_go_keeps_its_work_which_counts_when_it_comes_back(node: Node) -> None:
+    node.limit(3)
+    slots = [node.enter() for _ in range(2)]
+    node.queues.detach(AGENT, None)
+    node.worker.turn()
+    assert [stopped(slot) for slot in slots] == [None, None]
+    assert node.worker.prefetch is None
+    assert node.queues.running_of(KEY) == 2
+    node.limit(3)
+    assert node.worker.prefetch == 1
+    assert set(node.agent.running) == {slot.task_id for slot in slots}
+    third = node.enter()
+    assert node.queues.enter(node.agent, uuid4(), "a message") is Refusal.FULL
+    node.leave(third)
+    node.leave(slots[0])
+    assert node.worker.prefetch == 2
+
+
+def test_an_agent_that_comes_back_after_its_work_ended_has_its_whole_limit(node: Node) -> None:
+    node.limit(2)
+    slot = node.enter()
+    node.queues.detach(AGENT, None)
+    node.worker.turn()
+    node.leave(slot)
+    assert node.queues.running_of(KEY) == 0
+    node.limit(2)
+    assert node.worker.prefetch == 2
+
+
+def test_a_workspace_is_stopped_with_what_its_detached_agents_do(node: Node) -> None:
+    node.limit(2)
+    detached = node.enter()
+    node.queues.detach(AGENT, None)
+    other = WorkspaceKey(KEY.user_id, uuid4())
+    node.queues.attach(other, uuid4(), "other", 2)
+    (stranger,) = node.queues.attached()
+    elsewhere = node.queues.enter(stranger, uuid4(), "a message")
+    assert isinstance(elsewhere, Slot)
+    node.queues.stop_workspace(KEY, Cancelled())
+    assert (stopped(detached), stopped(elsewhere)) == (Cancelled, None)
+    assert (node.queues.running_of(KEY), node.queues.running_of(other)) == (1, 1)
+
+
+def test_idle_are_agents_without_work_that_were_not_used_for_long(node: Node) -> None:
+    node.limit(2)
+    assert node.queues.idle(0) == [node.agent]
+    assert node.queues.idle(60) == []
+    slot = node.enter()
+    assert node.queues.idle(0) == []
+    node.leave(slot)
+    assert node.queues.idle(60) == [], "the end of its work is a use"
+    node.agent.delivered = 1
+    assert node.queues.idle(0) == [], "it has a message in hand"
+
+
 def test_tasks_are_stopped_by_name_in_their_own_workspace_alone(node: Node) -> None:
     node.limit(2)
     first, second = node.enter(), node.enter()
@@ -466,6 +521,14 @@ class AnySequence(RuleBasedStateMachine):
                 del self.delivered[slot.task_id]
                 self.node.leave(slot)
             self.running.clear()
+
+    @rule()
+    def let_go(self) -> None:
+        """It is attached again later, while its work goes on."""
+        if self.limit:
+            self.node.queues.detach(AGENT, None)
+            self.node.worker.turn()
+            self.limit = 0
 
     @rule(target=slots)
     def deliver(self) -> Slot | None:
