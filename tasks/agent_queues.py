@@ -43,6 +43,7 @@ class Refusal(Enum):
 
     DUPLICATE = auto()  # a second message of a task that runs here
     FULL = auto()
+    DETACHED = auto()  # the agent was let go: what would begin now, nobody would count or stop
 
 
 @dataclass(eq=False)
@@ -128,7 +129,8 @@ class AgentQueues:
             agent = self._by_id.pop(agent_id, None)
             if agent is None:
                 return
-            del self._by_queue[agent.queue_name]
+            if self._by_queue.get(agent.queue_name) is agent:  # it may be another one's of the same name by now
+                del self._by_queue[agent.queue_name]
             AGENTS_ATTACHED.set(len(self._by_id))
             slots = tuple(agent.running.values())
             if slots:
@@ -192,8 +194,10 @@ class AgentQueues:
             return self._by_queue.get(queue_name)
 
     def enter(self, agent: AttachedAgent, task_id: UUID, message_id: str) -> Slot | Refusal:
-        """Take a slot for a task that came by a message, unless it holds one or all are taken."""
+        """Take a slot for a task that came by a message, unless it holds one, all are taken, or the agent is gone."""
         with self._lock:
+            if self._by_id.get(agent.agent_id) is not agent:
+                return Refusal.DETACHED
             if task_id in agent.running:
                 return Refusal.DUPLICATE
             if len(agent.running) >= agent.limit:
@@ -231,7 +235,7 @@ class AgentQueues:
             self._channels = ChannelPool(worker)
             self._admission.forget()
             agents = tuple(self._by_id.values())
-            for agent in agents:
+            for agent in (*agents, *self._departed.values()):  # those may come back, to a channel of this connection
                 agent.consumer = None
                 agent.prefetch = agent.delivered = 0
                 agent.generation += 1

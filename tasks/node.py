@@ -202,6 +202,8 @@ class Node:
         if agent is None or tenure is None or tenure.suspended:
             return self._refuse(task_id, queue_name)
         slot = self.queues.enter(agent, task_id, message_id)
+        if slot is Refusal.DETACHED:
+            return self._refuse(task_id, queue_name)
         if isinstance(slot, Refusal):
             return slot is Refusal.DUPLICATE
         try:
