@@ -3,14 +3,15 @@
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 
-from models import ChatSession, Project, User, UserAgent, Workspace, new_id
+from models import ChatSession, Project, Task, User, UserAgent, Workspace, new_id
 from models.tenancy import Database
+from workspace.cancellation import lock_tasks
 from workspace.errors import DefaultProjectKept, NotFound
 from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest, fetch_page
@@ -138,11 +139,18 @@ class ProjectStore:
                 raise NotFound
             if project.is_default:
                 raise DefaultProjectKept
-            sessions = list(session.scalars(select(ChatSession.id).where(ChatSession.project_id == key.project_id)))
-            names = list(session.scalars(select(UserAgent.name).where(UserAgent.project_id == key.project_id)))
+            # Locked in the order of a message, and tasks before all that is deleted with them: whoever starts or ends
+            # one of them right now has its way first.
+            sessions = list(session.scalars(_locked(ChatSession, key).with_only_columns(ChatSession.id)))
+            names = list(session.scalars(_locked(UserAgent, key).with_only_columns(UserAgent.name)))
+            lock_tasks(session, Task.project_id == key.project_id)
             session.delete(project)
             session.commit()
         return DeletedProject(sessions, names)
+
+
+def _locked(kind: type[ChatSession] | type[UserAgent], key: WorkspaceKey) -> Select[Any]:
+    return select(kind).where(kind.project_id == key.project_id).order_by(kind.id).with_for_update(key_share=True)
 
 
 class DeletedProject(NamedTuple):

@@ -88,7 +88,7 @@ def end_runs(session: Session, key: WorkspaceKey, runs: Collection[UUID], reason
         reason: why.
     """
     ending = Ending(reason)
-    tasks = _lock_tasks(session, runs)
+    tasks = lock_tasks(session, Task.run_id.in_(runs))
     ending.at_work = [task.id for task in tasks if task.status is TaskStatus.RUNNING]
     spared = set() if reason in _AT_ONCE else set(ending.at_work)
     working = {task.run_id for task in tasks if task.id in spared}
@@ -106,10 +106,15 @@ def unfinished_runs(session: Session, *where: Any) -> Sequence[UUID]:
     return session.scalars(select(Run.id).where(Run.finished_at.is_(None), *where).order_by(Run.id)).all()
 
 
-def _lock_tasks(session: Session, runs: Collection[UUID]) -> Sequence[Any]:
+def lock_tasks(session: Session, *where: Any) -> Sequence[Any]:
+    """Lock the tasks that have not settled: whoever changes or deletes their runs as well begins with this.
+
+    Returns:
+        Their id, run_id and status, oldest first.
+    """
     return session.execute(
         select(Task.id, Task.run_id, Task.status)
-        .where(Task.run_id.in_(runs), Task.status.in_(TaskStatus.active()))
+        .where(*where, Task.status.in_(TaskStatus.active()))
         .order_by(Task.id)
         .with_for_update(key_share=True)
     ).all()

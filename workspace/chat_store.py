@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from models import ChatSession, Message, Run, Task, new_id
 from models.statuses import MessageRole, RunStatus
 from models.tenancy import Database
+from workspace.cancellation import lock_tasks
 from workspace.errors import NotFound
 from workspace.names import WorkspaceKey
 from workspace.paging import Order, Page, PageRequest, fetch_page, parse_cursor
@@ -102,17 +103,16 @@ class ChatStore:
             NotFound: no such session in the project.
         """
         with self._database.tenant_session(key.user_id) as session:
+            # Locked as a message locks it: new ones wait. Its runs would be deleted before their tasks, against the
+            # order of whoever ends them, so the tasks are locked first.
             chat = session.scalars(
                 select(ChatSession)
                 .where(ChatSession.id == session_id, ChatSession.project_id == key.project_id)
-                .with_for_update()
+                .with_for_update(key_share=True)
             ).one_or_none()
             if chat is None:
                 raise NotFound
-            active = select(Task.id).join(Run, Run.id == Task.run_id)
-            tasks = list(
-                session.scalars(active.where(Task.session_id == session_id, Run.status.in_(RunStatus.active())))
-            )
+            tasks = [task.id for task in lock_tasks(session, Task.session_id == session_id)]
             session.delete(chat)
             session.commit()
         return tasks
