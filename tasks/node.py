@@ -338,7 +338,7 @@ class Node:
             if tenure is None or tenure.closing or self.queues.running_of(key):
                 continue
             if tenure.idle_seconds >= (tenure.settings.idle_timeout_seconds or self._settings.workspace_idle_timeout):
-                _aside(host.close, "idle")
+                _beside("closing", host.close, "idle")
         WORKSPACES_HOSTED.set(len(self.manager.hosted()))
 
     # -- what is told ----------------------------------------------------------------------------------------
@@ -374,9 +374,9 @@ class Node:
                 self.cache.clear(notice.key)
                 self.manager.forget(notice.key)
             case Change.WORKSPACE_RESET:
-                host.reset(Cancelled("The workspace was reset."))
+                _beside("reset", host.reset, Cancelled("The workspace was reset."))
             case Change.WORKSPACE_CLOSING:
-                _aside(host.close, "asked")
+                _beside("closing", host.close, "asked")
             case Change.TASKS_CANCELLED:
                 reason = failure_of(notice.reason) if notice.reason else Cancelled()
                 self.queues.stop_tasks(notice.key, notice.task_ids, reason)
@@ -384,16 +384,16 @@ class Node:
                 log.warning("notice_malformed", change=notice.change)
 
 
-def _aside(close: Callable[[str], object], reason: str) -> None:
-    """Close a workspace on a thread of its own: running work gets its grace, for which nobody else should wait."""
+def _beside(name: str, call: Callable[..., object], *arguments: object) -> None:
+    """Do something on a thread of its own: running work gets its time to end, for which nobody else should wait."""
 
-    def run() -> None:
+    def carry_out() -> None:
         try:
-            close(reason)
-        except Exception:  # a store is away; it is tried again when the workspace was idle for that long again
-            log.exception("close_failed", reason=reason)
+            call(*arguments)
+        except Exception:  # the border of a thread: a store is away, and the next look at the rows tries again
+            log.exception("aside_failed", doing=name)
 
-    threading.Thread(target=run, name="node-closing", daemon=True).start()
+    threading.Thread(target=carry_out, name=f"node-{name}", daemon=True).start()
 
 
 def _later(seconds: float, call: Callable[..., object], *arguments: object) -> None:

@@ -96,12 +96,16 @@ class HostedSpace:
     def open(self, reason: RunFailure | None = None) -> bool:
         """Host the workspace, unless another living node does; returns whether it is hosted here now.
 
+        One that is closing is left alone: who closes it waits for work, and asks for a host when some came meanwhile.
+
         Args:
             reason: what work under an earlier epoch ends with.
 
         Raises:
             redis.RedisError: leases are out of reach.
         """
+        if self._is_closing:
+            return False
         with self._changing:
             began = time.monotonic()
             claim = self._services.claims.claim(self.key)
@@ -198,10 +202,12 @@ class HostedSpace:
         log.warning("workspace_lost", **self._ids, epoch=tenure.epoch, reason=(reason or WorkerLost()).code)
 
     def close(self, reason: str) -> bool:
-        """Let running work end, put back what does not, give the claim away; returns whether it was hosted.
+        """Let running work end, put back what does not, give the claim away; returns whether this call did.
 
         Accepted work is still done: with tasks on its queues the workspace is placed anew at once.
         """
+        if self._is_closing:
+            return False
         with self._changing:
             tenure = self.tenure
             if tenure is None:
@@ -241,12 +247,17 @@ class HostedSpace:
         """
         tenure = self.tenure
         if tenure is not None and tenure.closing and not self._is_current(tenure):
-            # Nothing begins any more, and what runs would keep its grace, which a reset does not wait for.
+            # Nothing begins any more, and who closes it gives what runs its grace, which a reset does not wait for.
             self._stop(reason)
         with self._changing:
             self._services.cache.clear(self.key)
             # What began under the present epoch began after the reset: another thread saw the row before this one.
             self.open(reason)
+
+    @property
+    def _is_closing(self) -> bool:
+        tenure = self.tenure
+        return tenure is not None and tenure.closing
 
     def _is_current(self, tenure: Tenure) -> bool:
         return self._services.claims.own([self.key]).get(self.key) == tenure.epoch

@@ -1,91 +1,131 @@
-"""A workspace that could not be closed, because the database went away in the middle, is hosted as before."""
+"""Closing a workspace takes as long as its work: what comes in between is not held up, and what fails leaves it well."""
 
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from bootstrap import redis_client
-from models.database import build_database
+from bootstrap import build_node
+from models import Workspace
 from models.statuses import WorkspaceState
 from models.tenancy import Database
 from settings import load_settings
-from tasks.admission import Admission
-from tasks.agent_queues import AgentQueues
+from tasks.agent_queues import Slot
+from tasks.node import Node
 from tasks.sender import web_sender
 from tests.integration.core.moves import accept
 from tests.integration.core.world import World, make_world
-from tests.support.proxy import Proxy, proxy
-from workspace.agent_bus import AgentBus
-from workspace.agent_cache import AgentCache
-from workspace.agent_health import AgentHealth
-from workspace.alerts import Alerts
-from workspace.claims import Claims
-from workspace.event_publisher import EventPublisher
-from workspace.hosted_space import HostedSpace, HostServices
-from workspace.leases import Leases
-from workspace.llm import Probe
+from tests.support.waiting import eventually
+from workspace.cancellation import Cancellation
+from workspace.errors import Cancelled
+from workspace.hosted_space import HostedSpace
 
 pytestmark = pytest.mark.stack
 
-
-@pytest.fixture
-def wire(database: Database) -> Iterator[Proxy]:
-    with proxy(database.engine.url.render_as_string(hide_password=False)) as running:
-        yield running
+GRACE = 20.0
+PATIENCE = 0.5
+RESET = Cancelled("The workspace was reset.")
 
 
 @pytest.fixture
-def free(database: Database) -> World:
+def world(database: Database) -> World:
+    """A workspace that nobody hosts."""
     return make_world(database, host=None)
 
 
 @pytest.fixture
-def queues() -> AgentQueues:
-    return AgentQueues(Admission(slots=8))
+def node(database: Database) -> Node:
+    """A node without a worker: its threads do not run, its statements may take half a second."""
+    settings = load_settings().model_copy(
+        update={
+            "database_url": database.engine.url.render_as_string(hide_password=False),
+            "database_statement_timeout": PATIENCE,
+            "node_shutdown_grace": GRACE,
+        }
+    )
+    return build_node(web_sender(settings), name=f"closing-{uuid4().hex[:8]}", settings=settings)
 
 
 @pytest.fixture
-def space(free: World, wire: Proxy, queues: AgentQueues) -> Iterator[HostedSpace]:
-    """A workspace on a node that reaches its database by the wire."""
-    there = urlsplit(wire.url)
-    url = make_url(free.database.engine.url).set(host=there.hostname, port=there.port)
-    settings = load_settings().model_copy(update={"database_url": url.render_as_string(hide_password=False)})
-    client = redis_client(settings)
-    app = web_sender(settings)
-    wired = build_database(settings, application_name="closing-tests")
-    alerts = Alerts(client, EventPublisher(client, buffer_size=10, buffer_ttl=10))
-    services = HostServices(
-        claims=Claims(wired, Leases(client, ttl=10), node_id=f"closing-{uuid4().hex}"),
-        consumers=queues,
-        cache=AgentCache(size=10, ttl=60, client=client, alerts=alerts),
-        health=AgentHealth(wired, probe=lambda _: Probe.UNKNOWN, interval=60),
-        bus=AgentBus(app),
-        alerts=alerts,
-        recover=lambda _: 0,
-        fence_after=8,
-        grace=1,
-    )
-    yield HostedSpace(free.key, services)
-    wired.close()
-    client.close()
-    app.close()
+def host(node: Node, world: World) -> HostedSpace:
+    """The workspace as that node hosts it, with its agent attached."""
+    assert node.host(world.key)
+    host = node.manager.get_or_create(world.key).host
+    assert host is not None
+    host.attach_by_id(world.agent_id)
+    return host
 
 
-def test_it_takes_work_again_and_can_be_closed_later(
-    free: World, wire: Proxy, space: HostedSpace, queues: AgentQueues
+def at_work(node: Node, world: World) -> Slot:
+    """A task that has a slot of the agent."""
+    agent = node.queues.find(world.key.agent_queue("helper"))
+    assert agent is not None
+    slot = node.queues.enter(agent, uuid4(), "a message")
+    assert isinstance(slot, Slot)
+    return slot
+
+
+@contextmanager
+def beside(call: Callable[[], object]) -> Iterator[threading.Thread]:
+    thread = threading.Thread(target=call)
+    thread.start()
+    yield thread
+    thread.join(GRACE)
+    assert not thread.is_alive()
+
+
+def is_closing(host: HostedSpace) -> bool:
+    return host.tenure is not None and host.tenure.closing
+
+
+def test_a_workspace_whose_closing_failed_is_served_as_before(world: World, node: Node, host: HostedSpace) -> None:
+    slot = at_work(node, world)
+    with ThreadPoolExecutor(1) as threads:
+        closing = threads.submit(host.close, "asked")
+        eventually(lambda: not node.queues.attached(), "the agent to be let go")
+        with world.database.tenant_session(world.key.user_id) as session:
+            # The row is busy for longer than a statement may be.
+            session.execute(select(Workspace.epoch).with_for_update())
+            node.queues.leave(slot)
+            with pytest.raises(OperationalError):
+                closing.result(GRACE)
+    accept(world)
+    host.attach_needed()
+    assert [agent.agent_id for agent in node.queues.attached()] == [world.agent_id]
+    assert host.close("asked")
+    assert world.workspace().state is WorkspaceState.CLEANED
+
+
+def test_a_reset_stops_the_work_that_a_closing_waits_for(world: World, node: Node, host: HostedSpace) -> None:
+    slot = at_work(node, world)
+    with beside(partial(host.close, "asked")):
+        eventually(partial(is_closing, host), "the workspace to be closing")
+        Cancellation(world.database).reset(world.key)
+        with beside(partial(host.reset, RESET)):
+            eventually(lambda: slot.stop.reason is not None, "the work to be stopped", within=GRACE / 4)
+            assert slot.stop.reason is RESET
+            node.queues.leave(slot)
+    assert host.tenure is not None
+    assert (host.tenure.epoch, host.tenure.closing) == (world.workspace().epoch, False)
+
+
+def test_whoever_asks_for_a_workspace_that_is_closing_does_not_wait_for_its_work(
+    world: World, node: Node, host: HostedSpace
 ) -> None:
-    assert space.open()
-    accept(free)
-    wire.cut()
-    with pytest.raises(OperationalError):
-        space.close("asked")
-    wire.mend()
-    space.attach_needed()
-    assert [agent.agent_id for agent in queues.attached_to(free.key)] == [free.agent_id]
-    assert space.close("asked")
-    assert (free.workspace().state, free.workspace().node_id) == (WorkspaceState.CLEANED, None)
-    assert queues.attached_to(free.key) == []
+    slot = at_work(node, world)
+    with beside(partial(host.close, "asked")):
+        eventually(partial(is_closing, host), "the workspace to be closing")
+        began = time.monotonic()
+        assert not node.host(world.key)
+        assert not host.close("asked")
+        assert time.monotonic() - began < GRACE / 4
+        assert slot.stop.reason is None
+        node.queues.leave(slot)
+    assert host.tenure is None
