@@ -194,7 +194,10 @@ class UserWorkerSpace:
             self._services.receipts.write(self.key, accepted.run_id, accepted.receipt | {"cursor": cursor})
         if accepted.status is TaskStatus.QUEUED:
             self._send(accepted)
-        elif accepted.waits_for_cap:
+        else:
+            # It may be the first of its agent; whoever lets it go does not ask for a consumer of its queue.
+            self._ensure_attached(accepted)
+        if accepted.waits_for_cap:
             # The work that it waits for may have ended at this very moment.
             self._let_go()
         return Receipt(

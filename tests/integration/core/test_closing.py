@@ -1,4 +1,4 @@
-"""Closing a workspace takes as long as its work: what comes in between is not held up, and what fails leaves it well."""
+"""Closing a workspace takes as long as its work: nothing waits for that in between, and what fails leaves it well."""
 
 import threading
 import time
