@@ -140,6 +140,15 @@ class AgentQueues:
             _stop(slots, reason)
         self._soon(self._close, agent)
 
+    def change_limit(self, agent_id: UUID, limit: int) -> None:
+        """Take over a limit at once, if the agent is still attached."""
+        with self._lock:
+            agent = self._by_id.get(agent_id)
+            if agent is None:
+                return
+            agent.limit = limit
+        self._soon(self._adjust, agent)
+
     def stop_all(self, reason: RunFailure) -> None:
         """Tell all running work to stop."""
         _stop(self._slots(), reason)

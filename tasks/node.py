@@ -289,8 +289,18 @@ class Node:
             row = rows.get(agent.agent_id)
             if row is None:
                 self.queues.detach(agent.agent_id, AgentDeleted())
+            elif not self._serves(agent.key):
+                # It was attached at the moment that its workspace was given away or suspended.
+                log.warning("agent_without_host", queue=agent.queue_name)
+                self.queues.detach(agent.agent_id, None)
             else:
-                self.queues.attach(row.key, row.agent_id, row.agent_name, row.limit)
+                self.queues.change_limit(agent.agent_id, row.limit)
+
+    def _serves(self, key: WorkspaceKey) -> bool:
+        """Whether the agents of a workspace may be consumed here now."""
+        space = self.manager.get(key)
+        tenure = space.host.tenure if space and space.host else None
+        return tenure is not None and not tenure.suspended and not tenure.closing
 
     def _compare(self, host: HostedSpace, own: Mapping[WorkspaceKey, int]) -> None:
         """See that a workspace is hosted under the epoch of its row."""
