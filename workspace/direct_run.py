@@ -185,11 +185,12 @@ class DirectRun:
 
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
         if isinstance(outcome, Failed) and isinstance(outcome.failure, WorkerShutdown):
-            reason = _patiently(lambda: self._ledger.requeue(task))
-            if reason is None:
+            if _patiently(lambda: self._ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))
                 return
-            outcome = replace(outcome, failure=failure_of(reason))
+            reason = _patiently(lambda: self._ledger.cancel_reason(task))
+            if reason is not None:
+                outcome = replace(outcome, failure=failure_of(reason))
         self._write(task, outcome, slot)
 
     def _write(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:

@@ -218,7 +218,7 @@ class HostedSpace:
             except Exception:
                 tenure.closing = False  # a store is away: it is hosted as before, and can be closed later
                 raise
-            if not released:
+            if not released and self._services.claims.own([self.key]):
                 self.open()  # it was reset meanwhile: its row names this node still, under another epoch
         WORKSPACES_CLOSED.labels(reason).inc()
         log.info("workspace_closed", **self._ids, reason=reason, idle_seconds=round(tenure.idle_seconds, 1))

@@ -430,22 +430,25 @@ class Ledger:
         crowded = row.waits_for_cap or row.running * 2 >= self._user_task_cap
         return Settled(message_id, next_task, crowded)
 
-    def requeue(self, task: StartedTask) -> CancelReason | None:
+    def requeue(self, task: StartedTask) -> bool:
         """Put a task that wrote nothing yet back to `queued`, for whichever node hosts the workspace next.
 
-        One that is no longer this node's is left alone.
-
         Returns:
-            Why its end was asked for meanwhile: then it was not put back, and the caller ends it.
+            Whether it was; not if it is no longer this node's, or if its end was asked for meanwhile.
         """
         with self._database.tenant_session(task.key.user_id) as session:
             if _REQUEUE.execute(session, _own(task)).one_or_none() is None:
-                return None
+                return False
             # A cancel that waited for this statement finds the task queued; one that came before it is seen here.
-            reason: CancelReason | None = _CANCEL_REASON.execute(session, {"run": task.run_id}).scalar_one_or_none()
-            if reason is None:
-                session.commit()
-        return reason
+            if _CANCEL_REASON.execute(session, {"run": task.run_id}).one_or_none() is not None:
+                return False
+            session.commit()
+        return True
+
+    def cancel_reason(self, task: StartedTask) -> CancelReason | None:
+        """Return why the end of a task's run was asked for, if it was."""
+        with self._database.tenant_session(task.key.user_id) as session:
+            return _CANCEL_REASON.execute(session, {"run": task.run_id}).scalar_one_or_none()
 
 
 def _own(task: StartedTask) -> dict[str, object]:

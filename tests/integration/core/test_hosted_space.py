@@ -177,8 +177,9 @@ def test_a_suspended_workspace_stops_its_work_and_goes_on_when_it_is_renewed(wor
     assert space.tenure is not None
     assert space.tenure.suspended
     sure_until = space.tenure.sure_until
-    space.renewed(sure_until + 5)
+    assert space.renewed(sure_until + 5), "its node attaches what has work"
     assert not space.tenure.suspended
+    space.attach_needed()
     assert space.tenure.sure_until == sure_until + 5
     assert len(node.queues.attached_to(world.key)) == 1
 

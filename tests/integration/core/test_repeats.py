@@ -31,7 +31,7 @@ def test_of_twenty_with_one_name_in_one_session_one_is_accepted_and_the_others_f
         repeats = [result for result in results if isinstance(result, Repeated)]
         assert len(repeats) == 19, results
         for repeat in repeats:
-            assert repeat == Repeated(None, accepted.message_id, accepted.run_id, accepted.task_id)
+            assert repeat == Repeated(accepted.receipt, accepted.message_id, accepted.run_id, accepted.task_id)
         assert len(world.tasks(session)) == len(world.messages(session)) == 1
 
 
