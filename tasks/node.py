@@ -43,7 +43,7 @@ CANCEL_INTERVAL = 1.0
 """Seconds between two looks for runs whose end was asked for: the hint comes at once, this is for the lost ones."""
 ATTACH_INTERVAL = 3.0
 LAST_RITES = 4.0
-"""Seconds that work which was told to stop gets before the process ends without it."""
+"""Seconds that work which was told to stop gets before the process ends without it, and that giving away gets then."""
 HAND_OVER_INTERVAL = 0.25
 """Seconds between two looks, while the node is stopping, for workspaces in which nothing runs any more."""
 IDLE_LOOKS = 20
@@ -88,6 +88,7 @@ class Node:
         self._reports = reports
         self._stopping = threading.Event()
         self._ended = threading.Event()
+        self._finished = threading.Event()
         self._sweeping = threading.Lock()
         self._suspects: set[UUID] = set()
         """Tasks that seemed to run nowhere at the last look."""
@@ -142,21 +143,24 @@ class Node:
         """Give the workspaces away and ask for new hosts for those with work."""
         self._stopping.set()
         self._ended.set()
-        for part in (self._keeper, self._ears, self._housekeeping):
-            part.stop()
-        self._announcements.flush()
-        for key in [*self.manager.cleanup_all(), *self._claims.release_all()]:
-            self._bus.request_placement(key)
-        log.info("node_stopped", node_id=self.node_id)
+        try:
+            for part in (self._keeper, self._ears, self._housekeeping):
+                part.stop()
+            for key in [*self.manager.cleanup_all(), *self._claims.release_all()]:
+                self._bus.request_placement(key)
+            self._announcements.flush()
+            log.info("node_stopped", node_id=self.node_id)
+        finally:
+            self._finished.set()
 
     def _end(self) -> None:
-        """End the process although a thread hangs: a pool of threads can not be ended otherwise."""
-        if self._ended.is_set():
-            return
-        log.error("node_ends_with_work_in_hand", running=len(self.queues.running()))
-        try:
-            self.finish_shutdown()
-        finally:
+        """End the process although a thread hangs, which can not be ended otherwise, or a store is silent."""
+        hangs = not self._ended.is_set()
+        if hangs:
+            log.error("node_ends_with_work_in_hand", running=len(self.queues.running()))
+            threading.Thread(target=self.finish_shutdown, name="node-finish", daemon=True).start()
+        is_finished = self._finished.wait(LAST_RITES)
+        if hangs or not is_finished:
             os._exit(os.EX_SOFTWARE)
 
     def _hand_over(self) -> None:
