@@ -59,7 +59,10 @@ class Admission:
         self._waiting.clear()
 
     def admit_waiting(self) -> None:
-        """Admit what waits and has room now, one message of each user in turn."""
+        """Admit what waits and has room now, one message of each user in turn.
+
+        A message that is settled where it is handed over calls this again, in the middle of it.
+        """
         progress = True
         while progress:
             progress = False
@@ -67,13 +70,17 @@ class Admission:
                 progress |= self._admit_one(user_id)
 
     def _admit_one(self, user_id: UUID) -> bool:
-        queue = self._waiting[user_id]
+        queue = self._waiting.get(user_id)
+        if queue is None:
+            return False
         while queue and not queue[0].is_current():
             queue.popleft()
         admitted = bool(queue) and self._take(queue[0].message)
         if admitted:
             first = queue.popleft()
             first.handle(first.message)
+        if self._waiting.get(user_id) is not queue:
+            return admitted
         if not queue:
             del self._waiting[user_id]
         elif admitted:
