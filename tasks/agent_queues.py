@@ -102,6 +102,8 @@ class AgentQueues:
         self._by_queue: dict[str, AttachedAgent] = {}
         self._departed: dict[UUID, AttachedAgent] = {}
         """Agents that were detached with work running, which counts towards their limit when they come back."""
+        self._of_workspace: dict[WorkspaceKey, dict[UUID, AttachedAgent]] = {}
+        """Both kinds by workspace: a node may host thousands, and asks for each of them."""
         self._held: set[UUID] = set()
         """The tasks that hold a slot, those of agents detached meanwhile included."""
         self._worker: Any = None
@@ -118,6 +120,7 @@ class AgentQueues:
                 agent.last_used = time.monotonic()
                 self._by_id[agent_id] = agent
                 self._by_queue[agent.queue_name] = agent
+                self._of_workspace.setdefault(key, {})[agent_id] = agent
                 log.info("agent_attached", queue=agent.queue_name, limit=limit)
             agent.limit = limit
             AGENTS_ATTACHED.set(len(self._by_id))
@@ -135,6 +138,8 @@ class AgentQueues:
             slots = tuple(agent.running.values())
             if slots:
                 self._departed[agent_id] = agent
+            else:
+                self._forget(agent)
         log.info("agent_detached", queue=agent.queue_name, running=len(slots))
         if reason is not None:
             _stop(slots, reason)
@@ -163,13 +168,22 @@ class AgentQueues:
 
     def _slots(self, key: WorkspaceKey | None = None) -> list[Slot]:
         with self._lock:
-            agents = [*self._by_id.values(), *self._departed.values()]
-            return [slot for agent in agents if key in {None, agent.key} for slot in agent.running.values()]
+            every = [*self._by_id.values(), *self._departed.values()] if key is None else self._known(key)
+            return [slot for agent in every for slot in agent.running.values()]
+
+    def _known(self, key: WorkspaceKey) -> list[AttachedAgent]:
+        return list(self._of_workspace.get(key, {}).values())
+
+    def _forget(self, agent: AttachedAgent) -> None:
+        agents = self._of_workspace.get(agent.key, {})
+        agents.pop(agent.agent_id, None)
+        if not agents:
+            self._of_workspace.pop(agent.key, None)
 
     def attached_to(self, key: WorkspaceKey) -> list[AttachedAgent]:
         """Return the agents of a workspace that are attached now."""
         with self._lock:
-            return [agent for agent in self._by_id.values() if agent.key == key]
+            return [agent for agent in self._known(key) if agent.agent_id in self._by_id]
 
     def running_of(self, key: WorkspaceKey) -> int:
         """Return how many tasks of a workspace are at work here, those of detached agents included."""
@@ -225,8 +239,8 @@ class AgentQueues:
             slot.queue.running.pop(slot.task_id, None)
             slot.queue.last_used = time.monotonic()
             self._held.discard(slot.task_id)
-            if not slot.queue.running:
-                self._departed.pop(slot.queue.agent_id, None)
+            if not slot.queue.running and self._departed.pop(slot.queue.agent_id, None) is not None:
+                self._forget(slot.queue)
             came_by_an_earlier_channel = slot.generation != slot.queue.generation
         TASKS_RUNNING.dec()
         self._admission.leave()
