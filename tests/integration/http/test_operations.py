@@ -25,7 +25,10 @@ def test_health_and_readiness_are_told(http: httpx.Client, stack: Stack) -> None
     assert _get(http, stack, "/health").json() == {"status": "ok"}
     ready = _get(http, stack, "/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ready", "checks": {"database": "ok", "redis": "ok"}}
+    body = ready.json()
+    workspaces = body.pop("workspaces")
+    assert body == {"status": "ready", "checks": {"database": "ok", "redis": "ok"}}
+    assert set(workspaces) == {"nodes", "hosted", "not_hosted"}
 
 
 def _metrics(http: httpx.Client, url: str) -> dict[str, float]:

@@ -72,3 +72,20 @@ def test_flower_asks_for_its_password_and_shows_the_queues_of_agents(user: ApiCl
 
         # Flower asks the nodes by the broker, and may first have to find that it was restarted.
         eventually(shown, "Flower to show the agent's queue", within=60, every=0.5)
+
+
+@pytest.mark.skipif("FLOWER_URL" not in os.environ, reason="the stack runs no Flower")
+def test_flower_shows_how_many_messages_wait_for_an_agent(user: ApiClient) -> None:
+    user.make_agent("busy", concurrency_limit=1)
+    runs = [user.send(user.make_session()["id"], "[delay=60] Think.", agent="busy") for _ in range(4)]
+    url = httpx.URL(os.environ["FLOWER_URL"])
+    with httpx.Client(trust_env=False) as client:
+
+        def waiting() -> bool:
+            client.get(url.join("/api/workers"), params={"refresh": "true"}, timeout=30)
+            queues = client.get(url.join("/api/queues/length"), timeout=30).json()["active_queues"]
+            return {queue["messages"] for queue in queues if queue["name"].endswith(".busy")} == {3}
+
+        eventually(waiting, "Flower to show three messages", within=60, every=0.5)
+    for run in runs:
+        assert user.post(f"runs/{run['run_id']}/cancel/", {}).status_code == 200
