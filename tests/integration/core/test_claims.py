@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from models.tenancy import Database
 from tests.integration.core.conftest import TTL
 from tests.integration.core.world import HOST, World, make_world, together
 from workspace.claims import Claim, Claims
-from workspace.leases import Leases
+from workspace.leases import Leases, Take
 from workspace.ledger import Host
 from workspace.names import LEASES_SINCE, WorkspaceKey
 
@@ -153,16 +154,63 @@ def test_a_node_under_whose_lease_the_row_went_elsewhere_does_not_get_it_back(fr
     assert free.workspace().node_id == "fast"
 
 
-def test_a_claim_that_came_too_late_for_the_row_gives_its_lease_back(free: World, node: Nodes) -> None:
-    class Hurried(Leases):
-        def take(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
-            free.change_workspace(node_id="another", epoch=7)
-            return super().take(*arguments, **options)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "change", [{"node_id": "another", "epoch": 7}, {"node_id": None}, {"epoch": 7}], ids=["taken", "released", "reset"]
+)
+@pytest.mark.parametrize("taker", ["claim", "bury"])
+def test_who_comes_too_late_for_the_row_changes_nothing_and_gives_the_lease_back(
+    node: Nodes, taker: str, change: dict[str, Any]
+) -> None:
+    world = node.hosted()
+    node.lapse(world)
 
-    claims = Claims(free.database, Hurried(node.client, ttl=TTL), node_id="late")
-    assert claims.claim(free.key) is None
-    assert node.owner(free) is None
-    assert (free.workspace().node_id, free.workspace().epoch) == ("another", 7)
+    class Slow(Leases):
+        def take(self, *arguments: Any, **options: Any) -> Take:
+            world.change_workspace(**change)
+            return super().take(*arguments, **options)
+
+    claims = Claims(world.database, Slow(node.client, ttl=TTL), node_id="late")
+    assert not (claims.claim(world.key) if taker == "claim" else claims.bury(world.key))
+    assert node.owner(world) is None
+    row = world.workspace()
+    assert (row.node_id, row.epoch) == (change.get("node_id", "first"), change.get("epoch", 1))
+
+
+@pytest.mark.parametrize("taker", ["claim", "bury"])
+def test_the_lease_of_a_host_that_told_postgres_of_its_life_is_not_even_touched(node: Nodes, taker: str) -> None:
+    """For the moment of a try, its next renewal would find the lease to be another's."""
+    world = node.hosted()
+    node().extend([world.key])
+    node.lapse(world)
+
+    class Untouched(Leases):
+        def take(self, *arguments: Any, **options: Any) -> Take:
+            raise AssertionError("the lease was asked for")
+
+    claims = Claims(world.database, Untouched(node.client, ttl=TTL), node_id="thief")
+    assert not (claims.claim(world.key) if taker == "claim" else claims.bury(world.key))
+
+
+@pytest.mark.parametrize("act", ["claim", "bury", "release", "move"])
+def test_what_happens_to_one_workspace_leaves_the_others_of_its_user(node: Nodes, act: str) -> None:
+    host = None if act == "claim" else Host("first", 1)
+    world = make_world(node.database, host=host)
+    sibling = make_world(node.database, user_id=world.key.user_id, host=host)
+    before = sibling.workspace()
+    match act:
+        case "claim":
+            assert node().claim(world.key)
+        case "bury":
+            assert node("second").bury(world.key)
+        case "release":
+            assert node().release(world.key, 1, WorkspaceState.CLEANED)
+        case _:
+            world.change_workspace(state=WorkspaceState.INITIALIZING)
+            sibling.change_workspace(state=WorkspaceState.INITIALIZING)
+            before = sibling.workspace()
+            assert node().move(world.key, 1, WorkspaceState.INITIALIZED)
+    after = sibling.workspace()
+    assert (after.node_id, after.epoch, after.state) == (before.node_id, before.epoch, before.state)
 
 
 def test_a_claim_names_user_and_project(free: World, node: Nodes) -> None:
@@ -213,8 +261,8 @@ def test_a_host_that_tells_of_its_life_at_the_last_moment_keeps_the_workspace(no
     node.lapse(world)
 
     class Late(Leases):
-        def take(self, *arguments: object, **options: object) -> object:  # type: ignore[override]
-            taken = super().take(*arguments, **options)  # type: ignore[arg-type]
+        def take(self, *arguments: Any, **options: Any) -> Take:
+            taken = super().take(*arguments, **options)
             node().extend([world.key])
             return taken
 

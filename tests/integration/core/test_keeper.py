@@ -145,9 +145,9 @@ def test_a_workspace_that_is_closed_during_a_renewal_is_free_at_once(
 
     def slow(*arguments: object) -> object:
         space.close("asked")
-        return renew(*arguments)  # type: ignore[arg-type]
+        return renew(*arguments)
 
-    node.leases.renew = slow  # type: ignore[assignment,method-assign]
+    node.leases.renew = slow
     assert node.keeper.renew()
     assert world.workspace().state is WorkspaceState.CLEANED
     assert owner(old_redis, world) is None
@@ -164,9 +164,9 @@ def test_a_workspace_that_is_opened_anew_during_a_renewal_keeps_its_lease(
         world.change_workspace(epoch=3)
         space.open()
         old_redis.delete(world.key.lease)
-        return renew(*arguments)  # type: ignore[arg-type]
+        return renew(*arguments)
 
-    node.leases.renew = slow  # type: ignore[assignment,method-assign]
+    node.leases.renew = slow
     assert node.keeper.renew()
     assert space.tenure is not None
     assert space.tenure.epoch == world.workspace().epoch == 4
@@ -276,7 +276,7 @@ def test_a_node_that_can_renew_nowhere_stops_its_work_before_the_lease_has_lapse
 
     monkeypatch.setattr(brief.claims, "extend", away)
     way.cut()
-    lapses = time.monotonic() + (old_redis.pttl(world.key.lease) or 0) / 1_000  # type: ignore[operator]
+    lapses = time.monotonic() + (old_redis.pttl(world.key.lease) or 0) / 1_000
     eventually(lambda: tenure.suspended, "the fence", every=0.005)
     assert time.monotonic() < lapses
     eventually(lambda: stopped(slot) is WorkerLost, "the work is told to stop", within=0.5, every=0.005)
@@ -338,7 +338,7 @@ def test_the_fence_does_no_reading_or_writing(node: OneNode, world: World, way: 
         hang.wait(30)
         raise redis.ConnectionError
 
-    node.leases.renew = hanging  # type: ignore[assignment,method-assign]
+    node.leases.renew = hanging
     way.cut()
     node.keeper.start()
     try:
@@ -358,9 +358,9 @@ def test_a_keeper_that_is_stopped_ends_the_renewal_in_hand_and_renews_nothing_mo
     def slow(*arguments: object) -> object:
         began.set()
         assert may_go_on.wait(10)
-        return renew(*arguments)  # type: ignore[arg-type]
+        return renew(*arguments)
 
-    node.leases.renew = slow  # type: ignore[assignment,method-assign]
+    node.leases.renew = slow
     node.keeper.start()
     assert began.wait(10)
     stopping = threading.Thread(target=node.keeper.stop)

@@ -114,7 +114,7 @@ def test_the_first_call_of_all_notes_since_when_redis_has_its_data(
         "silent": partial(leases.silent, [key]),
     }
     calls[first]()
-    (seconds, microseconds) = new_redis.time()  # type: ignore[misc]
+    (seconds, microseconds) = new_redis.time()
     noted = new_redis.get(LEASES_SINCE)
     assert isinstance(noted, bytes)
     assert abs(int(noted) - (seconds * 1_000 + microseconds // 1_000)) < 5_000
@@ -154,9 +154,9 @@ def test_silent_are_those_without_a_lease(leases: Leases) -> None:
 def test_a_thousand_leases_are_renewed_in_one_call(leases: Leases, old_redis: redis.Redis) -> None:
     keys = [new_key() for _ in range(1_000)]
     assert len(leases.renew("first", keys).retaken) == 1_000
-    before = old_redis.info("commandstats")["cmdstat_evalsha"]["calls"]  # type: ignore[index]
+    before = old_redis.info("commandstats")["cmdstat_evalsha"]["calls"]
     assert leases.renew("first", keys) == (frozenset(), frozenset())
-    assert old_redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 10  # type: ignore[index]
+    assert old_redis.info("commandstats")["cmdstat_evalsha"]["calls"] - before < 10
 
 
 # -- any sequence of all this ------------------------------------------------------------------------------------

@@ -361,6 +361,15 @@ def test_a_requeued_task_is_unsent_and_starts_again_as_the_next_attempt(world: W
     assert world.ledger().complete(world.start(accepted, Host("node", 3)), "at last", USAGE)
 
 
+def test_a_task_whose_end_was_asked_for_does_not_go_back_to_its_queue(world: World) -> None:
+    task = world.started()
+    world.change_run(task.run_id, cancel_requested_at=utc_now())
+    before = world.rows()
+    assert not world.ledger().requeue(task)
+    assert world.rows() == before
+    assert world.ledger().cancel(task, FAILURE, USAGE, text="so far")
+
+
 # -- the next one of the session ---------------------------------------------------------------------------------
 
 

@@ -3,14 +3,17 @@
 import queue
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
-from models import Run, Task
+from models import Run, Task, User
 from models.statuses import HeldReason, RunStatus, TaskStatus
 from models.tenancy import Database
 from tests.integration.core.world import World, make_world, together
@@ -58,7 +61,7 @@ def running(world: World, count: int, agent: str = "wide") -> list[StartedTask]:
     """Tasks at work."""
     made = [start(world, accept(world, agent=agent).task_id, cap=1_000) for _ in range(count)]
     assert all(isinstance(one, StartedTask) for one in made)
-    return made  # type: ignore[return-value]
+    return made
 
 
 def release(world: World, cap: int) -> list[UUID]:
@@ -113,6 +116,35 @@ def test_only_its_host_holds_a_task_back(world: World, wrong: str) -> None:
     world.change_workspace(**({"node_id": "another"} if wrong == "node" else {"epoch": 2}))
     assert start(world, waiting.task_id, cap=1) is None
     assert world.task(waiting.task_id).status is TaskStatus.QUEUED
+
+
+@contextmanager
+def meanwhile(world: World, act: Callable[[], object]) -> Iterator[None]:
+    """Do something once, right before the next statement that holds tasks or lets them go."""
+    engine, done = world.database.engine, []
+
+    def listen(_: Any, __: Any, statement: str, *___: Any) -> None:
+        changed = statement.partition("WHERE")[0]
+        if not done and changed.startswith("UPDATE tasks SET") and "held_reason=" in changed:
+            done.append(statement)
+            act()
+
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+    assert len(done) == 1
+
+
+def test_a_task_for_which_a_place_became_free_between_look_and_verdict_is_not_held(world: World) -> None:
+    """It stays queued, its message goes back to the queue, and the next delivery starts it."""
+    (busy,) = running(world, 1)
+    waiting = accept(world)
+    with meanwhile(world, partial(world.ledger(cap=1).complete, busy, "done", USAGE)):
+        assert start(world, waiting.task_id, cap=1) is None
+    assert world.task(waiting.task_id).status is TaskStatus.QUEUED
+    assert isinstance(start(world, waiting.task_id, cap=1), StartedTask)
 
 
 # -- accepting ---------------------------------------------------------------------------------------------------
@@ -210,6 +242,26 @@ def test_of_many_releases_at_once_each_task_goes_once_and_no_more_than_there_is_
     gone = [task.id for result in results for task in result]
     assert sorted(gone) == sorted(waiting[:4])
     assert [world.task(task_id).send_count for task_id in waiting] == [1] * 4 + [0] * 8
+
+
+def test_a_task_that_is_cancelled_while_it_is_let_go_stays_cancelled(world: World) -> None:
+    (waiting,) = over_the_cap(world, 1)
+    with meanwhile(world, partial(world.change_task, waiting, status=TaskStatus.CANCELLED)):
+        release(world, cap=1)
+    assert world.task(waiting).status is TaskStatus.CANCELLED
+
+
+def test_where_there_is_no_room_nobody_is_waited_for(world: World) -> None:
+    """A user at the cap ends many tasks at once, and each end looks here."""
+    running(world, 1)
+    over_the_cap(world, 1)
+    with ThreadPoolExecutor(1) as threads, world.database.tenant_session(world.key.user_id) as session:
+        session.execute(select(User.id).where(User.id == world.key.user_id).with_for_update(key_share=True))
+        waiting = threads.submit(release, world, 1)
+        try:
+            assert waiting.result(10) == []
+        finally:
+            session.rollback()
 
 
 # -- ends --------------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_a_host_that_comes_back_between_look_and_verdict_keeps_its_workspace(
     look = Leases.silent
 
     def slow_look(leases: Leases, keys: list[object]) -> object:
-        found = look(leases, keys)  # type: ignore[arg-type]
+        found = look(leases, keys)
         Leases(deployment.client, ttl=TTL).renew(HOST.node_id, [world.key])
         return found
 
