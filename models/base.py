@@ -39,7 +39,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it as a plain class attribute
         datetime: DateTime(timezone=True),
         UUID: types.Uuid(),
-        Json: JSONB(),
+        Json: JSONB(none_as_null=True),
     }
 
 

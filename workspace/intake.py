@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import bindparam, func, insert, null, or_, select
+from sqlalchemy import bindparam, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -338,6 +338,6 @@ def _write(session: Session, key: WorkspaceKey, message: NewMessage, accepted: A
             "sends": 0 if held else 1,
             "given_key": message.repeat.key if message.repeat else None,
             "given_digest": message.repeat.digest if message.repeat else None,
-            "first_receipt": accepted.receipt if message.repeat else null(),
+            "first_receipt": accepted.receipt if message.repeat else None,
         },
     )
