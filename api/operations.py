@@ -25,7 +25,11 @@ def ready() -> tuple[Response, int]:
     """
     checks = {"database": _check_database(), "redis": _check_redis()}
     well = all(result == "ok" for result in checks.values())
-    answer = {"status": "ready" if well else "not_ready", "checks": checks, "workspaces": _workspaces(checks["database"])}
+    answer = {
+        "status": "ready" if well else "not_ready",
+        "checks": checks,
+        "workspaces": _workspaces(checks["database"]),
+    }
     return jsonify(answer), 200 if well else 503
 
 
