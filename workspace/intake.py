@@ -23,6 +23,7 @@ from workspace.cancellation import Ending, end_runs, unfinished_runs
 from workspace.errors import AgentQueueFull, IdempotencyConflict, NotFound, SessionBusy
 from workspace.idempotency import Repeat, Repeated, find_repeat
 from workspace.names import WorkspaceKey
+from workspace.user_work import RUNNING, WAITS_FOR_CAP
 
 SECONDS_A_TASK = 2.0
 """A guess for `Retry-After`: what a direct answer takes (the 95th percentile that the requirements set)."""
@@ -200,7 +201,6 @@ _active = (
     .with_for_update(read=True)
     .cte("active")
 )
-_at_work, _capped = _tasks.alias("at_work"), _tasks.alias("capped")
 _LOAD = TenantStatement(
     select(
         select(_active.c.id).exists().label("is_busy"),
@@ -212,18 +212,8 @@ _LOAD = TenantStatement(
         )
         .scalar_subquery()
         .label("waiting"),
-        select(func.count(_at_work.c.id))
-        .where(_at_work.c.user_id == tenant(), _at_work.c.status == TaskStatus.RUNNING)
-        .scalar_subquery()
-        .label("running"),
-        select(_capped.c.id)
-        .where(
-            _capped.c.user_id == tenant(),
-            _capped.c.status == TaskStatus.HELD,
-            _capped.c.held_reason == HeldReason.USER_CAP,
-        )
-        .exists()
-        .label("waits_for_cap"),
+        RUNNING.label("running"),
+        WAITS_FOR_CAP.label("waits_for_cap"),
     )
 )
 

@@ -19,6 +19,7 @@ from models.tenant_statement import TenantStatement, table_of, tenant
 from workspace.events import Failure, Usage
 from workspace.history import PastMessage
 from workspace.names import WorkspaceKey
+from workspace.user_work import RUNNING, WAITS_FOR_CAP
 
 
 class Host(NamedTuple):
@@ -89,12 +90,6 @@ _hosted = (
 
 # The first statement of a start locks the user's row, so that the second counts what runs without a race; it reads the
 # conversation on the way, which costs no round trip of its own. The conversation is that of the task's run.
-_at_work = _tasks.alias("at_work")
-_running_of_user = (
-    select(func.count(_at_work.c.id))
-    .where(_at_work.c.user_id == tenant(), _at_work.c.status == TaskStatus.RUNNING)
-    .scalar_subquery()
-)
 _wanted = _tasks.alias("wanted")
 
 
@@ -126,7 +121,7 @@ _startable = (
 )
 _started_task = (
     update(_tasks)
-    .where(*_startable, _running_of_user < bindparam("most_running"))
+    .where(*_startable, bindparam("most_running") > RUNNING)
     .values(
         status=TaskStatus.RUNNING,
         node_id=bindparam("host_node"),
@@ -163,7 +158,7 @@ _REJOIN = TenantStatement(
 
 _HOLD_BACK = TenantStatement(
     update(_tasks)
-    .where(*_startable, _running_of_user >= bindparam("most_running"))
+    .where(*_startable, bindparam("most_running") <= RUNNING)
     .values(status=TaskStatus.HELD, held_reason=HeldReason.USER_CAP, sent_at=None)
     .returning(_tasks.c.run_id, _tasks.c.session_id, _tasks.c.agent_name)
 )
@@ -227,18 +222,8 @@ _reply = (
     .returning(_messages.c.id)
     .cte("reply")
 )
-_capped = _tasks.alias("capped")
-_waits_for_cap = (
-    select(_capped.c.id)
-    .where(
-        _capped.c.user_id == tenant(),
-        _capped.c.status == TaskStatus.HELD,
-        _capped.c.held_reason == HeldReason.USER_CAP,
-    )
-    .exists()
-)
 # Both counts are of the moment before this statement, so the task that ends is among those at work.
-_outcome = select(_ended_task.c.run_id, _running_of_user.label("running"), _waits_for_cap.label("waits_for_cap"))
+_outcome = select(_ended_task.c.run_id, RUNNING.label("running"), WAITS_FOR_CAP.label("waits_for_cap"))
 _SETTLE_WITH_REPLY = TenantStatement(_outcome.add_cte(_ended_run, _reply))
 _SETTLE = TenantStatement(_outcome.add_cte(_ended_run))
 

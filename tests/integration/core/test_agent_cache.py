@@ -15,6 +15,7 @@ from bootstrap import redis_client
 from models.tenancy import Database
 from settings import load_settings
 from tests.integration.core.world import World, make_world
+from tests.support.clock import Clock
 from tests.support.proxy import Proxy, proxy
 from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
@@ -29,16 +30,6 @@ pytestmark = pytest.mark.stack
 
 TTL = 300.0
 KEY = WorkspaceKey(uuid4(), uuid4())
-
-
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from bootstrap import redis_client
 from models import utc_now
 from settings import load_settings
 from tests.support.api import ApiClient
+from tests.support.clock import Clock
 from tests.support.proxy import Proxy, proxy
 from workspace.alerts import ALERT_INTERVAL, KEPT, KEPT_SECONDS, AlertRecord, Alerts
 from workspace.event_publisher import EventPublisher
@@ -21,16 +22,6 @@ from workspace.names import ALERTS_LIST, WorkspaceKey
 pytestmark = pytest.mark.stack
 
 KIND = AlertKind.STUCK_TASK
-
-
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

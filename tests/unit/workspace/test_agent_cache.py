@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from structlog.testing import capture_logs
 
+from tests.support.clock import Clock
 from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
 from workspace.alerts import Alerts
@@ -27,16 +28,6 @@ from workspace.redis_configs import PAUSE
 TTL = 300.0
 KEY = WorkspaceKey(uuid4(), uuid4())
 OTHER = WorkspaceKey(KEY.user_id, uuid4())
-
-
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

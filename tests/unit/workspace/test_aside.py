@@ -5,25 +5,16 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.clock import Clock
 from tests.support.waiting import eventually
 from workspace.aside import Aside
 
 INTERVAL = 60.0
 
 
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000.0)
 
 
 @pytest.fixture

@@ -5,24 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.clock import Clock
 from workspace.seldom import Seldom
 
 INTERVAL = 60.0
 
 
-class Clock:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000.0)
 
 
 def test_it_says_yes_once_in_its_interval_and_how_often_it_said_no(clock: Clock) -> None:
