@@ -218,7 +218,13 @@ _MOVES[WorkspaceState] = {
     ),
     WorkspaceState.IN_USE: frozenset({WorkspaceState.INITIALIZED, WorkspaceState.CLEANING, WorkspaceState.SHUTDOWN}),
     WorkspaceState.CLEANING: frozenset(
-        {WorkspaceState.CLEANED, WorkspaceState.ERROR, WorkspaceState.SHUTDOWN, WorkspaceState.INITIALIZING}
+        {
+            WorkspaceState.CLEANED,
+            WorkspaceState.ERROR,
+            WorkspaceState.SHUTDOWN,
+            WorkspaceState.INITIALIZING,
+            WorkspaceState.INITIALIZED,
+        }
     ),
     WorkspaceState.CLEANED: frozenset({WorkspaceState.INITIALIZING}),
     WorkspaceState.ERROR: frozenset({WorkspaceState.INITIALIZING, WorkspaceState.CLEANING, WorkspaceState.SHUTDOWN}),

@@ -38,6 +38,10 @@ EVENT_BATCH = 500
 """Task events that are sent at once, at the latest when so many wait."""
 
 
+MOST_ATTACHED = 200
+"""Of one user on one node; two connections to Redis each."""
+
+
 class Refusal(Enum):
     """Why a task got no slot."""
 
@@ -95,8 +99,10 @@ class AttachedAgent:
 class AgentQueues:
     """The agents attached to this node. Every method may be called from any thread."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, *, most_attached: int = MOST_ATTACHED) -> None:
+        """Take the node's admission, and how many agents of one user may be attached while they do nothing."""
         self._admission = admission
+        self._most_attached = most_attached
         self._lock = threading.RLock()
         self._by_id: dict[UUID, AttachedAgent] = {}
         self._by_queue: dict[str, AttachedAgent] = {}
@@ -124,7 +130,19 @@ class AgentQueues:
                 log.info("agent_attached", queue=agent.queue_name, limit=limit)
             agent.limit = limit
             AGENTS_ATTACHED.set(len(self._by_id))
+            surplus = self._surplus_beside(agent)
         self._soon(self._adjust, agent)
+        if surplus is not None:
+            self.detach(surplus.agent_id, None)
+
+    def _surplus_beside(self, agent: AttachedAgent) -> AttachedAgent | None:
+        """Return the agent of the same user that did nothing for the longest time, if there are too many of them.
+
+        Each attached agent costs connections to the broker, which one user could take from all others.
+        """
+        others = [each for each in self._by_id.values() if each.key.user_id == agent.key.user_id and each is not agent]
+        idle = [each for each in others if not each.running and not each.delivered]
+        return min(idle, key=lambda each: each.last_used) if idle and len(others) >= self._most_attached else None
 
     def detach(self, agent_id: UUID, reason: RunFailure | None) -> None:
         """Stop consuming an agent's queue; with a reason, stop its running work as well."""

@@ -55,3 +55,15 @@ class Housekeeping:
                     chore.do()
                 except Exception:  # a store is away; the next time is soon
                     log.exception("chore_failed", chore=chore.name)
+
+
+def beside(name: str, call: Callable[..., object], *arguments: object) -> None:
+    """Do something on a thread of its own: running work gets its time to end, for which nobody else should wait."""
+
+    def carry_out() -> None:
+        try:
+            call(*arguments)
+        except Exception:  # the border of a thread: a store is away, and the next look at the rows tries again
+            log.exception("aside_failed", doing=name)
+
+    threading.Thread(target=carry_out, name=f"node-{name}", daemon=True).start()

@@ -1,12 +1,12 @@
 """What `celery inspect`, `celery control` and Flower see and do: the agent queues, and each hosted workspace."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from celery.worker.control import control_command, inspect_command
 
+from tasks.housekeeping import beside
 from workspace.agent_bus import agent_queue
 from workspace.names import WorkspaceKey
 from workspace.space import UserWorkerSpace
@@ -43,19 +43,19 @@ def workspaces(state: Any) -> dict[str, Any]:
 @control_command(args=[("user_id", str), ("project_id", str)], signature="<user_id> <project_id>")
 def reset_workspace(state: Any, user_id: str, project_id: str) -> dict[str, Any]:
     """Stop all work of a workspace that this node hosts, and begin it anew."""
-    return _command(state, user_id, project_id, lambda space: {"ok": "reset", "runs_ended": space.reset()})
+    return _command(state, user_id, project_id, lambda space: _aside("resetting", space.reset))
 
 
 @control_command(args=[("user_id", str), ("project_id", str)], signature="<user_id> <project_id>")
 def close_workspace(state: Any, user_id: str, project_id: str) -> dict[str, Any]:
     """Close a workspace that this node hosts, after its running work has ended."""
+    return _command(state, user_id, project_id, lambda space: _aside("closing", space.cleanup, "operator"))
 
-    def close(space: UserWorkerSpace) -> dict[str, Any]:
-        # Commands are answered on the worker's loop, which must not wait for running work.
-        threading.Thread(target=space.cleanup, args=["operator"], name="node-closing", daemon=True).start()
-        return {"ok": "closing"}
 
-    return _command(state, user_id, project_id, close)
+def _aside(answer: str, act: Callable[..., object], *arguments: object) -> dict[str, Any]:
+    """Begin something and say so: commands are answered on the worker's loop, which must not wait."""
+    beside(answer, act, *arguments)
+    return {"ok": answer}
 
 
 def _command(

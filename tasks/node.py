@@ -12,7 +12,7 @@ from prometheus_client import start_http_server
 from settings import Settings
 from tasks.agent_queues import AgentQueues, Refusal
 from tasks.ears import Ears
-from tasks.housekeeping import Chore, Housekeeping
+from tasks.housekeeping import Chore, Housekeeping, beside
 from tasks.keeper import Keeper
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
@@ -352,7 +352,7 @@ class Node:
             if tenure is None or tenure.closing or self.queues.running_of(key):
                 continue
             if tenure.idle_seconds >= (tenure.settings.idle_timeout_seconds or self._settings.workspace_idle_timeout):
-                _beside("closing", host.close, "idle")
+                beside("closing", host.close, "idle")
         WORKSPACES_HOSTED.set(len(self.manager.hosted()))
 
     # -- what is told ----------------------------------------------------------------------------------------
@@ -388,26 +388,14 @@ class Node:
                 self.cache.clear(notice.key)
                 self.manager.forget(notice.key)
             case Change.WORKSPACE_RESET:
-                _beside("reset", host.reset, Cancelled("The workspace was reset."))
+                beside("reset", host.reset, Cancelled("The workspace was reset."))
             case Change.WORKSPACE_CLOSING:
-                _beside("closing", host.close, "asked")
+                beside("closing", host.close, "asked")
             case Change.TASKS_CANCELLED:
                 reason = failure_of(notice.reason) if notice.reason else Cancelled()
                 self.queues.stop_tasks(notice.key, notice.task_ids, reason)
             case _:
                 log.warning("notice_malformed", change=notice.change)
-
-
-def _beside(name: str, call: Callable[..., object], *arguments: object) -> None:
-    """Do something on a thread of its own: running work gets its time to end, for which nobody else should wait."""
-
-    def carry_out() -> None:
-        try:
-            call(*arguments)
-        except Exception:  # the border of a thread: a store is away, and the next look at the rows tries again
-            log.exception("aside_failed", doing=name)
-
-    threading.Thread(target=carry_out, name=f"node-{name}", daemon=True).start()
 
 
 def _later(seconds: float, call: Callable[..., object], *arguments: object) -> None:

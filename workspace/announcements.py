@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from models import Run, utc_now
 from models.tenancy import Database
@@ -19,10 +19,12 @@ def mark_announced(database: Database, runs: Collection[UUID]) -> None:
     """Note that the ends of these runs were told."""
     if not runs:
         return
+    # What somebody else has locked is being changed; at worst its end is told twice.
+    free = select(Run.id).where(Run.id.in_(runs)).order_by(Run.id).with_for_update(key_share=True, skip_locked=True)
     with database.system_session("announced runs") as session:
         session.execute(
             update(Run)
-            .where(Run.id.in_(runs))
+            .where(Run.id.in_(session.scalars(free).all()))
             .values(announced_at=utc_now())
             .execution_options(synchronize_session=False)
         )

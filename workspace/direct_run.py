@@ -187,6 +187,8 @@ class DirectRun:
         if isinstance(outcome, Failed) and isinstance(outcome.failure, WorkerShutdown):
             if _patiently(lambda: self._ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))
+                # Its row is as if it was never sent, so the sweeper sees to it, too; this is sooner.
+                self._bus.send_task_to_agent(task.key, task.agent_name, task.id)
                 return
             reason = _patiently(lambda: self._ledger.cancel_reason(task))
             if reason is not None:
@@ -220,15 +222,16 @@ class DirectRun:
         """Tell of what is committed, and send what it released."""
         TASKS_SETTLED.labels(_label(outcome)).inc()
         TASK_SECONDS.observe(_duration(task))
-        if settled.next_task:
-            self._send(settled.next_task)
-        if settled.crowded:
-            self._let_go(task.key.user_id)
         changed = _patiently(lambda: self._health.record(task.key, task.agent_id, outcome))
         if changed or slot.is_alone():
             events.append(_status(task, *self._health.status(task.agent_id)))
         if self._publisher.publish(_scope(task), *events) is not None:
             self._announcements.add(task.run_id)
+        # After its own end was told, so that a stream never shows the next run of a session before that.
+        if settled.next_task:
+            self._send(settled.next_task)
+        if settled.crowded:
+            self._let_go(task.key.user_id)
 
 
 def _label(outcome: Final | Failed) -> str:

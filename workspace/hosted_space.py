@@ -114,6 +114,8 @@ class HostedSpace:
                 return False
             sure_until = began + self._services.fence_after
             if self.tenure is not None and self.tenure.epoch == claim.epoch:
+                # A close that failed may have left the row as `cleaning`.
+                self._services.claims.move(self.key, claim.epoch, WorkspaceState.INITIALIZED)
                 if self.renewed(sure_until):
                     self.attach_needed()
                 return True
