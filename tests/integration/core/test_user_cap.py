@@ -125,7 +125,10 @@ def meanwhile(world: World, act: Callable[[], object]) -> Iterator[None]:
 
     def listen(_: Any, __: Any, statement: str, *___: Any) -> None:
         changed = statement.partition("WHERE")[0]
-        if not done and changed.startswith("UPDATE tasks SET") and "held_reason=" in changed:
+        holds = changed.startswith("UPDATE tasks SET") and "held_reason=" in changed
+        # A release locks what it chose before it changes it.
+        lets_go = statement.startswith("SELECT tasks.id") and "FOR NO KEY UPDATE" in statement
+        if not done and (holds or lets_go):
             done.append(statement)
             act()
 
