@@ -188,7 +188,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     node_id = f"{name}:{os.getpid()}:{UUID(bytes=os.urandom(16)).hex[:8]}"
     leases = Leases(core.client, ttl=settings.node_lease_ttl)
     claims = Claims(core.database, leases, node_id=node_id)
-    queues = AgentQueues(Admission(slots=settings.node_slots))
+    queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
     model = ModelClient(settings)
     health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
     announcements = Announcements(core.database)

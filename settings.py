@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     node_lease_renewal: float = Field(3.0, gt=0)
     node_lease_fence: float = Field(8.0, gt=0, description="seconds after which a node that renews nothing stops work")
     workspace_idle_timeout: float = Field(1_800.0, gt=0, description="seconds until an idle workspace is closed")
+    user_attached_agents: int = Field(
+        200, ge=1, description="agents of one user attached to a node, idle ones included"
+    )
     agent_idle_timeout: float = Field(600.0, gt=0, description="seconds until an idle agent's queue is let go")
     node_shutdown_grace: float = Field(30.0, ge=0, description="seconds running tasks get at SIGTERM")
     agent_cache_ttl: float = Field(300.0, gt=0)

@@ -38,10 +38,6 @@ EVENT_BATCH = 500
 """Task events that are sent at once, at the latest when so many wait."""
 
 
-MOST_ATTACHED = 200
-"""Of one user on one node; two connections to Redis each."""
-
-
 class Refusal(Enum):
     """Why a task got no slot."""
 
@@ -99,7 +95,7 @@ class AttachedAgent:
 class AgentQueues:
     """The agents attached to this node. Every method may be called from any thread."""
 
-    def __init__(self, admission: Admission, *, most_attached: int = MOST_ATTACHED) -> None:
+    def __init__(self, admission: Admission, *, most_attached: int = 200) -> None:
         """Take the node's admission, and how many agents of one user may be attached while they do nothing."""
         self._admission = admission
         self._most_attached = most_attached

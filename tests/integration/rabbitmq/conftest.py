@@ -35,8 +35,8 @@ def system(
 
 @pytest.fixture(scope="module")
 def node(system: System) -> Iterator[OwnNode]:
-    """A node that a module's tests share."""
-    with system.node() as running:
+    """A node that a module's tests share, and that takes as many agents of one user as there are."""
+    with system.node(USER_ATTACHED_AGENTS=5_000) as running:
         yield running
 
 
