@@ -25,6 +25,7 @@ from workspace.endings import Endings
 from workspace.errors import AgentDeleted, Cancelled
 from workspace.event_publisher import NO_EVENT, EventPublisher
 from workspace.events import AlertKind, DirectAgentCall, EventScope, MessageCreated, Payload
+from workspace.health import HealthStatus
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.idempotency import Receipts, Repeated
 from workspace.intake import Accepted, Intake, NewMessage
@@ -33,6 +34,7 @@ from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest
 from workspace.space_settings import SpaceSettings
 from workspace.space_store import SpaceStore
+from workspace.survey import WorkspaceStore
 from workspace.user_cap import UserCap, waits_for_cap
 
 ALMOST_FULL = Fraction(80, 100)
@@ -74,6 +76,7 @@ class SpaceServices(NamedTuple):
     receipts: Receipts
     spaces: SpaceStore
     user_cap: UserCap
+    survey: WorkspaceStore
     alerts: Alerts
     queue_limit: int
     remember_host: float
@@ -376,6 +379,32 @@ class UserWorkerSpace:
         return self._services.agents.metrics(self.key, agent_id)
 
     # -- seeing it -------------------------------------------------------------------------------------------
+
+    def is_healthy(self) -> bool:
+        """Return whether the workspace works, as its rows and its host say; a degraded one does.
+
+        Raises:
+            NotFound: the project is gone.
+        """
+        return self._services.survey.get(self.key).health.status is not HealthStatus.UNHEALTHY
+
+    def get_agent_stats(self) -> dict[str, dict[str, Any]]:
+        """Return `{name: {agent_id, status, limit, running, queued, held}}` of the project's agents.
+
+        Raises:
+            NotFound: the project is gone.
+        """
+        return {
+            agent.name: {
+                "agent_id": str(agent.agent_id),
+                "status": agent.status.value,
+                "limit": agent.limit,
+                "running": agent.running,
+                "queued": agent.queued,
+                "held": agent.held,
+            }
+            for agent in self._services.survey.get(self.key).facts.agents
+        }
 
     def get_metrics(self) -> dict[str, Any]:
         """Return what this process knows of the workspace; times are in seconds."""
