@@ -189,6 +189,7 @@ class DirectRun:
                 log.info("task_requeued", task_id=str(task.id))
                 # Its row is as if it was never sent, so the sweeper sees to it, too; this is sooner.
                 self._bus.send_task_to_agent(task.key, task.agent_name, task.id)
+                self._let_go(task.key.user_id)
                 return
             reason = _patiently(lambda: self._ledger.cancel_reason(task))
             if reason is not None:
