@@ -166,6 +166,8 @@ class AgentQueues:
             if agent is None:
                 return
             agent.limit = limit
+            if agent.prefetch == agent.free_for_channel():
+                return  # asked for every agent every few seconds: the loop looks at all channels each time it is woken
         self._soon(self._adjust, agent)
 
     def stop_all(self, reason: RunFailure) -> None:
