@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     rate_limit_message_cost: int = Field(2, ge=1, description="requests that a message counts as")
     rate_limit_streams: str = Field("3000/minute", description="event streams a user opens")
     wait_limit: int = Field(60, ge=1, le=600, description="seconds that `Prefer: wait` may hold a request")
+    user_requests_at_once: int = Field(8, ge=1, description="requests of one user that a web process works on at once")
     cors_origins: tuple[str, ...] = ()
     forwarded_allow_ips: str = Field("127.0.0.1", description="proxies whose X-Forwarded-* headers count")
 

@@ -19,6 +19,7 @@ from api.parts import Web
 from api.projects import projects
 from api.strict_json import StrictJSONProvider, StrictRequest
 from api.tokens import TokenVerifier
+from api.turns import Turns, init_turns
 from api.workspaces import workspaces
 from bootstrap import build_web
 
@@ -39,6 +40,7 @@ def create_app(web: Web | None = None) -> Flask:
     app.extensions["codelab"] = web
     init_observing(app)
     init_isolation(app, TokenVerifier(settings))
+    init_turns(app, Turns(settings.user_requests_at_once))
     init_limits(app, settings)
     init_errors(app)
     init_events(

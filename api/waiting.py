@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.event_hub import EventHub, Reader, StreamedEvent
 from api.http import account, key, web
 from api.schemas.chat import AcceptedResponse, AnsweredResponse
+from api.turns import end_turn
 from workspace.chat_store import Outcome
 from workspace.errors import NotFound, TooManyStreams
 from workspace.metrics import WAITS_ACTIVE
@@ -105,6 +106,7 @@ class _Wait:
             TooManyStreams: the user has too many waits open.
         """
         deadline = time.monotonic() + seconds
+        end_turn()
         with _counted(), self._hub.waiter(self._channel, account().user_id) as reader:
             try:
                 return self._wait(reader, deadline)
