@@ -10,11 +10,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from api.http import InputRefused
-from api.strict_json import InvalidJson, UnsupportedContentType
+from api.strict_json import UnsupportedContentType
 from api.tokens import Unauthorized
 from models import utc_now
 from models.base import Json
 from workspace.errors import AgentQueueFull, CodelabError, ErrorCode, RunFailure, Unavailable
+from workspace.strict_json import InvalidJson
 
 log = structlog.get_logger(__name__)
 

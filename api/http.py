@@ -15,10 +15,11 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 
 from api.parts import Web
 from api.schemas.common import ErrorResponse
-from api.strict_json import InvalidJson, StrictRequest
+from api.strict_json import StrictRequest
 from workspace.account_store import Account
 from workspace.names import WorkspaceKey
 from workspace.space import UserWorkerSpace
+from workspace.strict_json import InvalidJson
 
 View = TypeVar("View", bound=Callable[..., Any])
 

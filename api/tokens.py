@@ -36,8 +36,8 @@ from jwt.exceptions import (
     PyJWTError,
 )
 
-from api.strict_json import InvalidJson, loads
 from settings import JwtAlgorithm, Settings
+from workspace.strict_json import InvalidJson, loads
 
 Key: TypeAlias = str | RSAPublicKey | EllipticCurvePublicKey
 Claims: TypeAlias = Mapping[str, Any]

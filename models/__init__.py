@@ -5,7 +5,8 @@ from models.agents import UserAgent, UserOrchestrator
 from models.approvals import ApprovalGrant, ApprovalRequest
 from models.base import Base, Json, TenantOwned, new_id, utc_now
 from models.chat import ChatSession, Message
-from models.work import Run, Task, ToolCall
+from models.tool_calls import ModelTurn, ToolCall
+from models.work import Run, Task
 
 __all__ = [
     "ApprovalGrant",
@@ -14,6 +15,7 @@ __all__ = [
     "ChatSession",
     "Json",
     "Message",
+    "ModelTurn",
     "Project",
     "Run",
     "Task",

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, Stri
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Json, TenantOwned, WithCreated, WithId, status_check, status_column, tenant_key, utc_now
-from models.statuses import WorkspaceState
+from models.statuses import ToolExecution, WorkspaceState
 
 
 class User(Base, WithId, WithCreated):
@@ -29,11 +29,17 @@ class Project(Base, WithId, WithCreated, TenantOwned):
         ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
         Index("uq_projects_default", "user_id", unique=True, postgresql_where=text("is_default")),
         Index("ix_projects_user_id", "user_id", "id"),
+        status_check("tool_execution", ToolExecution),
     )
 
     name: Mapped[str] = mapped_column(String(128))
     description: Mapped[str] = mapped_column(Text, default="")
     is_default: Mapped[bool] = mapped_column(default=False)
+    tool_execution: Mapped[ToolExecution] = mapped_column(
+        status_column(ToolExecution, "tool_execution"),
+        default=ToolExecution.SERVER,
+        server_default=ToolExecution.SERVER.value,
+    )
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 

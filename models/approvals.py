@@ -34,6 +34,9 @@ class ApprovalRequest(Base, WithId, WithCreated, TenantOwned):
         status_check("type", ApprovalType),
         status_check("status", ApprovalStatus),
         Index("ix_approval_requests_user_id", "user_id", "id"),
+        Index("ix_approval_requests_run_id", "run_id", "digest"),
+        Index("ix_approval_requests_tool_call_id", "tool_call_id"),
+        Index("ix_approval_requests_task_id", "task_id"),
         Index("ix_approval_requests_pending", "expires_at", postgresql_where=text("status = 'pending'")),
     )
 
@@ -51,7 +54,7 @@ class ApprovalRequest(Base, WithId, WithCreated, TenantOwned):
     decision: Mapped[Decision | None] = mapped_column(status_column(Decision, "approval_decision"))
     reason: Mapped[str | None] = mapped_column(Text)
     timeout: Mapped[int] = mapped_column(Integer)
-    """Seconds from `created_at` to `expires_at`."""
+    """Seconds from `created_at` to `expires_at`; each extension adds to both."""
     expires_at: Mapped[datetime] = mapped_column()
     warned_at: Mapped[datetime | None] = mapped_column()
     resolved_at: Mapped[datetime | None] = mapped_column()
@@ -62,6 +65,7 @@ class ApprovalGrant(Base, WithId, WithCreated, TenantOwned):
 
     __tablename__ = "approval_grants"
     __table_args__ = (
+        tenant_key("approval_grants"),
         belongs_to("projects", "project_id"),
         belongs_to("chat_sessions", "session_id", "project_id"),
         belongs_to("runs", "run_id", "session_id", "project_id"),
@@ -75,5 +79,7 @@ class ApprovalGrant(Base, WithId, WithCreated, TenantOwned):
     run_id: Mapped[UUID | None] = mapped_column()
     tool: Mapped[str] = mapped_column(String(64))
     patterns: Mapped[Json] = mapped_column(default=dict)
+    risk: Mapped[str] = mapped_column(String(16))
+    """The most that a call may risk to be covered: that of the call that it was made for."""
     expires_at: Mapped[datetime] = mapped_column()
     revoked_at: Mapped[datetime | None] = mapped_column()

@@ -136,13 +136,13 @@ class RunMode(StrEnum):
 class ToolCallStatus(Status):
     """One entry of the ledger of tool calls."""
 
-    REQUESTED = "requested"
+    REQUESTED = "requested"  # may run: nobody has to be asked, or the answer was yes
     AWAITING_APPROVAL = "awaiting_approval"
-    RUNNING = "running"
+    RUNNING = "running"  # a node carries it out, or the owner's client was asked to
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REJECTED = "rejected"
-    EXPIRED = "expired"
+    EXPIRED = "expired"  # the owner, or the owner's client, did not answer in time
     UNKNOWN = "unknown"  # it was running when its node was lost
 
 
@@ -151,7 +151,7 @@ _MOVES[ToolCallStatus] = {
         {ToolCallStatus.AWAITING_APPROVAL, ToolCallStatus.RUNNING, ToolCallStatus.FAILED, ToolCallStatus.REJECTED}
     ),
     ToolCallStatus.AWAITING_APPROVAL: frozenset(
-        {ToolCallStatus.RUNNING, ToolCallStatus.REJECTED, ToolCallStatus.EXPIRED, ToolCallStatus.FAILED}
+        {ToolCallStatus.REQUESTED, ToolCallStatus.REJECTED, ToolCallStatus.EXPIRED, ToolCallStatus.FAILED}
     ),
     ToolCallStatus.RUNNING: frozenset(
         {ToolCallStatus.SUCCEEDED, ToolCallStatus.FAILED, ToolCallStatus.UNKNOWN, ToolCallStatus.EXPIRED}
@@ -162,6 +162,13 @@ _MOVES[ToolCallStatus] = {
     ToolCallStatus.EXPIRED: frozenset(),
     ToolCallStatus.UNKNOWN: frozenset(),
 }
+
+
+class ToolExecution(StrEnum):
+    """Where the tools of a project are carried out."""
+
+    SERVER = "server"
+    CLIENT = "client"  # where a tool has a counterpart there
 
 
 class ApprovalStatus(Status):

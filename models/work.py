@@ -1,9 +1,9 @@
-"""Runs, their tasks, and the ledger of tool calls."""
+"""Runs and their tasks."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import (
@@ -17,7 +17,7 @@ from models.base import (
     status_column,
     tenant_key,
 )
-from models.statuses import CancelReason, HeldReason, RunMode, RunStatus, TaskStatus, ToolCallStatus
+from models.statuses import CancelReason, HeldReason, RunMode, RunStatus, TaskStatus
 
 
 def _among(column: str, statuses: tuple[str, ...]) -> str:
@@ -135,32 +135,10 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     node_id: Mapped[str | None] = mapped_column(String(128))
     epoch: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime | None] = mapped_column()
+    """Of its last start."""
+    ran_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Of its own running time before its last start: what it waits for a person is not in it."""
     finished_at: Mapped[datetime | None] = mapped_column()
     result: Mapped[str | None] = mapped_column(Text)
     error: Mapped[Json | None] = mapped_column()
     usage: Mapped[Json] = mapped_column(default=dict)
-
-
-class ToolCall(Base, WithId, WithCreated, TenantOwned):
-    """A row per (task, call id): intent, approval, result. On resume, results are read, never redone."""
-
-    __tablename__ = "tool_calls"
-    __table_args__ = (
-        tenant_key("tool_calls"),
-        belongs_to("tasks", "task_id"),
-        UniqueConstraint("task_id", "call_id"),
-        status_check("status", ToolCallStatus),
-    )
-
-    task_id: Mapped[UUID] = mapped_column()
-    call_id: Mapped[str] = mapped_column(String(128))
-    turn: Mapped[int] = mapped_column(Integer)
-    tool: Mapped[str] = mapped_column(String(64))
-    arguments: Mapped[Json] = mapped_column()
-    digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the tool's name and its exact arguments: what an approval is bound to."""
-    risk: Mapped[str] = mapped_column(String(16))
-    status: Mapped[ToolCallStatus] = mapped_column(status_column(ToolCallStatus, "tool_call_status"))
-    result: Mapped[Json | None] = mapped_column()
-    started_at: Mapped[datetime | None] = mapped_column()
-    finished_at: Mapped[datetime | None] = mapped_column()

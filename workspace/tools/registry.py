@@ -62,7 +62,8 @@ class Tool:
     @property
     def schema(self) -> Json:
         """The JSON schema of its parameters."""
-        return _without_titles(self.params.model_json_schema())
+        schema: Json = _without_titles(self.params.model_json_schema())
+        return schema
 
     @property
     def definition(self) -> Json:
@@ -107,7 +108,8 @@ class ToolRegistry:
 def _without_titles(schema: Any) -> Any:
     """Leave out the titles that pydantic makes of names: they cost tokens and say nothing."""
     if isinstance(schema, dict):
-        return {key: _without_titles(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}
+        kept = {name: value for name, value in schema.items() if name != "title" or isinstance(value, dict)}
+        return {name: _without_titles(value) for name, value in kept.items()}
     if isinstance(schema, list):
         return [_without_titles(value) for value in schema]
     return schema

@@ -14,6 +14,7 @@ from models import (
     ApprovalRequest,
     ChatSession,
     Message,
+    ModelTurn,
     Project,
     Run,
     Task,
@@ -27,7 +28,7 @@ from models import (
     utc_now,
 )
 from models.base import Base
-from models.statuses import ApprovalType, MessageRole, RunMode, RunStatus, TaskStatus, ToolCallStatus
+from models.statuses import ApprovalType, MessageRole, RunMode, RunStatus, TaskStatus, ToolCallStatus, ToolExecution
 from models.tenancy import Database
 from tests.support.rows import Rows, rows_of
 
@@ -65,7 +66,7 @@ def settle(database: Database) -> Tenant:
     with database.user_directory() as session:
         session.execute(insert(User).values(id=user_id, subject=word, created_at=utc_now()))
         session.commit()
-    project, agent, chat, run, task, call = (new_id() for _ in range(6))
+    project, agent, chat, run, task, call, grant = (new_id() for _ in range(7))
     placed = {"project_id": project}
     within = {**placed, "session_id": chat}
     rows: list[list[Any]] = [
@@ -99,17 +100,35 @@ def settle(database: Database) -> Tenant:
             ),
         ],
         [
+            ModelTurn(id=new_id(), task_id=task, number=1, said=word, usage={}),
+            ApprovalGrant(
+                id=grant,
+                run_id=run,
+                tool=word,
+                risk="high",
+                expires_at=utc_now() + timedelta(seconds=300),
+                **within,
+            ),
+        ],
+        [
             ToolCall(
                 id=call,
+                run_id=run,
                 task_id=task,
+                agent_id=agent,
+                agent_name="helper",
                 call_id="1",
                 turn=1,
+                position=0,
+                execution=ToolExecution.SERVER,
                 tool="read_file",
                 arguments={"word": word},
                 digest="0",
-                risk="LOW",
+                risk="low",
+                grant_id=grant,
                 status=ToolCallStatus.RUNNING,
-            )
+                **within,
+            ),
         ],
         [
             ApprovalRequest(
@@ -121,13 +140,6 @@ def settle(database: Database) -> Tenant:
                 payload={"word": word},
                 digest="0",
                 timeout=300,
-                expires_at=utc_now() + timedelta(seconds=300),
-                **within,
-            ),
-            ApprovalGrant(
-                id=new_id(),
-                run_id=run,
-                tool=word,
                 expires_at=utc_now() + timedelta(seconds=300),
                 **within,
             ),

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from werkzeug.exceptions import HTTPException, default_exceptions
 
 from api.errors import STATUS, init_errors, respond, unauthorized
-from api.strict_json import InvalidJson, UnsupportedContentType
+from api.strict_json import UnsupportedContentType
 from api.tokens import Unauthorized
 from tests.support.answers import ERROR_FIELDS
 from workspace import errors
@@ -27,6 +27,7 @@ from workspace.errors import (
     TooManyStreams,
     Unavailable,
 )
+from workspace.strict_json import InvalidJson
 
 SECRET = "postgresql://user:password@host/db"
 

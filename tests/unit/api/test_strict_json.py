@@ -16,14 +16,8 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from api.strict_json import (
-    InvalidJson,
-    JsonValue,
-    StrictJSONProvider,
-    StrictRequest,
-    UnsupportedContentType,
-    loads,
-)
+from api.strict_json import StrictJSONProvider, StrictRequest, UnsupportedContentType
+from workspace.strict_json import InvalidJson, JsonValue, loads
 
 MEGABYTE = 1_048_576
 SLOW = 5.0

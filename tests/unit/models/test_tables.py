@@ -24,6 +24,7 @@ PARENTS = {
     "task_id": "tasks",
     "agent_id": "user_agents",
     "tool_call_id": "tool_calls",
+    "grant_id": "approval_grants",
 }
 """Where a column of this name leads."""
 
@@ -31,7 +32,7 @@ PARENTS = {
 def test_every_table_but_users_belongs_to_a_tenant() -> None:
     assert {each for each in ENTITIES if not issubclass(each, TenantOwned)} == {User}
     assert set(Base.metadata.tables) == {*TENANT_TABLES, "users"}
-    assert len(TENANT_TABLES) == 11
+    assert len(TENANT_TABLES) == 12
 
 
 @pytest.mark.parametrize("table", TENANT_TABLES.values(), ids=TENANT_TABLES)
