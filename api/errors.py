@@ -33,6 +33,9 @@ STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
     ErrorCode.TOO_MANY_STREAMS: 429,
     ErrorCode.DEFAULT_PROJECT: 409,
+    ErrorCode.APPROVAL_ALREADY_DECIDED: 409,
+    ErrorCode.APPROVAL_EXPIRED: 409,
+    ErrorCode.TOOL_CALL_NOT_PENDING: 409,
     ErrorCode.OVERLOADED: 503,
     ErrorCode.INTERNAL_ERROR: 500,
     # The next ones end a run, not a request; they have a status so that none is ever without.
@@ -42,6 +45,9 @@ STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.CANCELLED: 409,
     ErrorCode.DEADLINE_EXCEEDED: 504,
     ErrorCode.MODEL_ERROR: 502,
+    ErrorCode.BUDGET_EXCEEDED: 429,
+    # What follows is told to a model and stands in the ledger of its tool calls.
+    ErrorCode.SANDBOX_UNAVAILABLE: 503,
 }
 
 _BY_STATUS: Final[dict[int, ErrorCode]] = {

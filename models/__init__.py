@@ -5,7 +5,7 @@ from models.agents import UserAgent, UserOrchestrator
 from models.approvals import ApprovalGrant, ApprovalRequest
 from models.base import Base, Json, TenantOwned, new_id, utc_now
 from models.chat import ChatSession, Message
-from models.tool_calls import ModelTurn, ToolCall
+from models.tool_calls import TaskTurn, ToolCall
 from models.work import Run, Task
 
 __all__ = [
@@ -15,10 +15,10 @@ __all__ = [
     "ChatSession",
     "Json",
     "Message",
-    "ModelTurn",
     "Project",
     "Run",
     "Task",
+    "TaskTurn",
     "TenantOwned",
     "ToolCall",
     "User",

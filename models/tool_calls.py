@@ -20,10 +20,10 @@ from models.base import (
 from models.statuses import ToolCallStatus, ToolExecution
 
 
-class ModelTurn(Base, WithId, WithCreated, TenantOwned):
+class TaskTurn(Base, WithId, WithCreated, TenantOwned):
     """What the model said in a turn that called tools; the last turn of a task is the message that it ends with."""
 
-    __tablename__ = "model_turns"
+    __tablename__ = "task_turns"
     __table_args__ = (belongs_to("tasks", "task_id"), UniqueConstraint("task_id", "number"))
 
     task_id: Mapped[UUID] = mapped_column()

@@ -24,6 +24,10 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     TOO_MANY_STREAMS = "too_many_streams"
     DEFAULT_PROJECT = "default_project"
+    APPROVAL_ALREADY_DECIDED = "approval_already_decided"
+    APPROVAL_EXPIRED = "approval_expired"
+    TOOL_CALL_NOT_PENDING = "tool_call_not_pending"
+    SANDBOX_UNAVAILABLE = "sandbox_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
     WORKER_LOST = "worker_lost"
@@ -32,6 +36,7 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     MODEL_ERROR = "model_error"
+    BUDGET_EXCEEDED = "budget_exceeded"
 
 
 class CodelabError(Exception):
@@ -96,6 +101,24 @@ class IdempotencyConflict(RequestError):
     code = ErrorCode.IDEMPOTENCY_CONFLICT
 
 
+class ApprovalAlreadyDecided(RequestError):
+    """The approval has been decided."""
+
+    code = ErrorCode.APPROVAL_ALREADY_DECIDED
+
+
+class ApprovalExpired(RequestError):
+    """The time for an answer is over."""
+
+    code = ErrorCode.APPROVAL_EXPIRED
+
+
+class ToolCallNotPending(RequestError):
+    """The tool call does not wait for this result."""
+
+    code = ErrorCode.TOOL_CALL_NOT_PENDING
+
+
 class TooManyStreams(RequestError):
     """Too many event streams are open."""
 
@@ -152,6 +175,12 @@ class AgentDeleted(RunFailure):
     """The agent was deleted."""
 
     code = ErrorCode.AGENT_DELETED
+
+
+class BudgetExceeded(RunFailure):
+    """The run used up what it may cost."""
+
+    code = ErrorCode.BUDGET_EXCEEDED
 
 
 class InternalFailure(RunFailure):

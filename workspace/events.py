@@ -11,8 +11,17 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.base import utc_now
-from models.statuses import AgentStatus, MessageRole, RunMode
+from models.base import Json, utc_now
+from models.statuses import (
+    AgentStatus,
+    ApprovalStatus,
+    ApprovalType,
+    Decision,
+    MessageRole,
+    RunMode,
+    ToolCallStatus,
+    ToolExecution,
+)
 from workspace.errors import ErrorCode
 from workspace.names import WorkspaceKey
 
@@ -167,8 +176,85 @@ class TaskWaiting(Payload):
 
     agent_id: UUID | None
     agent_name: str
-    reason: str = Field(description="`user_cap`: the user has as many tasks at work as one may have")
+    reason: str = Field(
+        description="`user_cap`: the user has as many tasks at work as one may have; `approval`: the owner is asked; "
+        "`client_tool`: the owner's client carries a tool out"
+    )
     detail: str
+
+
+class ToolRequest(Payload):
+    """The owner's client is asked to carry a tool out: only in projects with `tool_execution` `client`."""
+
+    event_type = EventType.TOOL_REQUEST
+
+    tool_call_id: UUID
+    call_id: str
+    tool: str
+    arguments: Json
+    arguments_complete: bool = Field(description="false: long texts were cut; the tool call itself has them")
+    digest: str = Field(description="SHA-256 of the tool and its exact arguments")
+    agent_id: UUID | None
+    agent_name: str
+    expires_at: datetime
+
+
+class ToolResult(Payload):
+    """A tool call has its result."""
+
+    event_type = EventType.TOOL_RESULT
+
+    tool_call_id: UUID
+    call_id: str
+    tool: str
+    status: ToolCallStatus
+    execution: ToolExecution
+    error_code: str | None = None
+    detail: str | None = None
+    duration_seconds: float | None = None
+
+
+class ApprovalRequired(Payload):
+    """The owner is asked: the task goes on with the answer, or without one at the deadline."""
+
+    event_type = EventType.APPROVAL_REQUIRED
+
+    approval_id: UUID
+    type: ApprovalType
+    tool_call_id: UUID | None
+    tool: str | None
+    arguments: Json
+    arguments_complete: bool = Field(description="false: long texts were cut; the approval itself has them")
+    risk: str
+    reasons: tuple[str, ...]
+    agent_id: UUID | None
+    agent_name: str
+    ask: int = Field(description="the how many-th time that the same is asked for in this run")
+    timeout: int = Field(description="seconds")
+    expires_at: datetime
+
+
+class ApprovalExpiring(Payload):
+    """The owner has little time left to answer."""
+
+    event_type = EventType.APPROVAL_EXPIRING
+
+    approval_id: UUID
+    expires_at: datetime
+    seconds_left: float
+
+
+class ApprovalResolved(Payload):
+    """An approval is no longer open."""
+
+    event_type = EventType.APPROVAL_RESOLVED
+
+    approval_id: UUID
+    type: ApprovalType
+    status: ApprovalStatus
+    decision: Decision | None
+    reason: str | None
+    tool_call_id: UUID | None
 
 
 class RunCompleted(Payload):

@@ -5,30 +5,26 @@ building a pydantic object for each of them costs three times the rest of the ca
 see docs/performance.md).
 """
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import httpx2
 import openai
 import structlog
 import tenacity
 
+from models import Json
 from settings import ModelPrice, Settings
 from workspace.errors import ModelFailure, ModelUnavailable
 from workspace.events import Usage
 from workspace.interruptible import Interrupted, InterruptibleTransport, StopSignal, Watch, watching
-from workspace.metrics import MODEL_FIRST_TOKEN, MODEL_RETRIES
+from workspace.metrics import MODEL_RETRIES
+from workspace.model_stream import AskedCall, PassingError, Reading, TurnSink, lines_of, storable
 
 log = structlog.get_logger(__name__)
-
-LONGEST_LINE = 1_000_000
-LONGEST_TEXT = 1_000_000
-"""Bytes and characters: far beyond what a model writes in one turn, far below what hurts a node."""
-MOST_TOKENS = 2**31
 
 PROBE_SECONDS = 5.0
 """For a look-up in all: a model's server that is well answers at once."""
@@ -46,6 +42,10 @@ class ModelRequest:
     agent: str
     temperature: float | None = None
     max_output_tokens: int | None = None
+    tools: Sequence[Json] = ()
+    """What the model may call, in the form of the protocol."""
+    must_answer: bool = False
+    """Whether it may call none of them any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ class ModelTurn:
     """What the model said in one turn."""
 
     text: str
+    calls: tuple[AskedCall, ...] = ()
     finish_reason: str
     usage: Usage
 
@@ -64,26 +65,6 @@ class Probe(StrEnum):
     REFUSES = "refuses"  # the key is refused, or the model is not there
     AWAY = "away"  # the server is out of reach or in trouble
     UNKNOWN = "unknown"  # the server does not know such look-ups, or answers with what is none
-
-
-class TurnSink(Protocol):
-    """Who is told of text as it arrives."""
-
-    def text(self, piece: str) -> None:
-        """Take the next piece."""
-
-    def restart(self, attempt: int, reason: str, seconds: float) -> None:
-        """Forget the pieces so far: the model is asked again, in some seconds."""
-
-
-class _PassingError(Exception):
-    """The call failed in a way that may pass."""
-
-    def __init__(self, reason: str, detail: str, retry_after: float | None = None) -> None:
-        self.reason = reason
-        self.detail = detail
-        self.retry_after = retry_after
-        super().__init__(detail)
 
 
 class ModelClient:
@@ -130,7 +111,7 @@ class ModelClient:
         try:
             with watching(watch):
                 return retrying(self._attempt, request, sink, watch)
-        except _PassingError as error:
+        except PassingError as error:
             raise ModelUnavailable(error.detail, retry_after=error.retry_after) from error
 
     def probe(self, model: str) -> Probe:
@@ -152,16 +133,16 @@ class ModelClient:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, _PassingError) and error.retry_after is not None:
+        if isinstance(error, PassingError) and error.retry_after is not None:
             return error.retry_after
         return tenacity.wait_exponential_jitter(multiplier=0.5, max=self._longest_wait, jitter=0.5)(state)
 
     def _worth_waiting(self, error: BaseException) -> bool:
-        return isinstance(error, _PassingError) and (error.retry_after or 0) <= self._longest_wait
+        return isinstance(error, PassingError) and (error.retry_after or 0) <= self._longest_wait
 
     def _announce(self, state: tenacity.RetryCallState, sink: TurnSink) -> None:
         error = state.outcome.exception() if state.outcome else None
-        reason = error.reason if isinstance(error, _PassingError) else "unknown"
+        reason = error.reason if isinstance(error, PassingError) else "unknown"
         MODEL_RETRIES.labels(reason).inc()
         log.warning("model_retry", reason=reason, attempt=state.attempt_number, detail=str(error))
         sink.restart(state.attempt_number + 1, reason, state.upcoming_sleep)
@@ -178,104 +159,49 @@ class ModelClient:
                 max_completion_tokens=request.max_output_tokens or openai.omit,
                 extra_headers={AGENT_HEADER: request.agent, "Accept-Encoding": "identity"},
                 # Past the SDK's transformation of typed dicts: it has nothing to do here and takes a third of the call.
-                extra_body={"messages": request.messages},
+                extra_body=_body(request),
             ) as response:
-                return self._read(_lines(response.iter_bytes()), request, sink, watch)
+                return self._read(lines_of(response.iter_bytes()), request, sink, watch)
         except openai.APIStatusError as error:
             raise _explain_status(error) from error
         except openai.APITimeoutError as error:
-            raise _PassingError("timeout", "The model's server fell silent.") from error
+            raise PassingError("timeout", "The model's server fell silent.") from error
         except openai.APIConnectionError as error:
-            raise _PassingError("connection", "The model's server could not be reached.") from error
+            raise PassingError("connection", "The model's server could not be reached.") from error
         except httpx2.TimeoutException as error:
-            raise _PassingError("timeout", "The model's server fell silent.") from error
+            raise PassingError("timeout", "The model's server fell silent.") from error
         except httpx2.TransportError as error:
-            raise _PassingError("connection", "The connection to the model's server broke.") from error
+            raise PassingError("connection", "The connection to the model's server broke.") from error
 
     def _read(self, lines: Iterable[bytes], request: ModelRequest, sink: TurnSink, watch: Watch) -> ModelTurn:
-        reading = _Reading(sink=sink, check=watch.check)
+        reading = Reading(sink=sink, check=watch.check)
         for line in lines:  # to its very end: a connection that was read to its end can be used again
             if line.startswith(b"data:"):
                 reading.take(line[5:].strip())
-        if reading.finish_reason == "tool_calls":
-            raise ModelFailure("The model asked for a tool, and it was offered none.")
         if reading.finish_reason is None:
-            raise _PassingError("cut", "The model's answer ended before its end.")
+            raise PassingError("cut", "The model's answer ended before its end.")
+        calls = reading.calls.made()
+        if (calls or reading.finish_reason == "tool_calls") and not request.tools:
+            raise ModelFailure("The model asked for a tool, and it was offered none.")
+        if calls and request.must_answer:
+            raise ModelFailure("The model went on to ask for tools where it had to answer.")
+        if reading.finish_reason == "tool_calls" and not calls:
+            raise ModelFailure("The model asked for tools and named none.")
         return ModelTurn(
             text="".join(reading.pieces),
+            calls=calls,
             finish_reason=reading.finish_reason,
             usage=price(reading.prompt_tokens, reading.completion_tokens, self._prices.get(request.model)),
         )
 
 
-@dataclass
-class _Reading:
-    """Collects the chunks of one answer."""
-
-    sink: TurnSink
-    check: Callable[[], None]
-    started: float = field(default_factory=time.perf_counter)
-    pieces: list[str] = field(default_factory=list)
-    length: int = 0
-    finish_reason: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def take(self, data: bytes) -> None:
-        """Take the data of one server-sent event."""
-        self.check()
-        if data == b"[DONE]":
-            return
-        try:
-            chunk = json.loads(data)
-            if error := chunk.get("error"):
-                raise _explain_body(error)
-            self._take_choices(chunk.get("choices") or ())
-            if usage := chunk.get("usage"):
-                self.prompt_tokens = _count(usage.get("prompt_tokens"))
-                self.completion_tokens = _count(usage.get("completion_tokens"))
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ModelFailure("The model's server sent what is not the OpenAI protocol.") from error
-
-    def _take_choices(self, choices: Sequence[dict[str, Any]]) -> None:
-        for choice in choices[:1]:
-            piece = (choice.get("delta") or {}).get("content")
-            if piece:
-                if not self.pieces:
-                    MODEL_FIRST_TOKEN.observe(time.perf_counter() - self.started)
-                piece = _storable(piece)
-                self.length += len(piece)
-                if self.length > LONGEST_TEXT:
-                    raise ModelFailure("The model's answer is too long to be kept.")
-                self.pieces.append(piece)
-                self.sink.text(piece)
-            self.finish_reason = choice.get("finish_reason") or self.finish_reason
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a stream, ended by a line feed alone: JSON may hold whatever else ends lines elsewhere.
-
-    Raises:
-        ModelFailure: one line is longer than any honest one.
-    """
-    rest = b""
-    for chunk in chunks:
-        *complete, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
-        yield from complete
-        if len(rest) > LONGEST_LINE:
-            raise ModelFailure("The model's server sent a line without end.")
-    if rest:
-        yield rest
-
-
-def _count(value: object) -> int:
-    """Return a number of tokens; what is no such number counts as none."""
-    return value if type(value) is int and 0 <= value < MOST_TOKENS else 0
-
-
-def _storable(text: str) -> str:
-    """Replace what PostgreSQL and UTF-8 cannot hold: NUL and lone surrogates."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+def _body(request: ModelRequest) -> Json:
+    body: Json = {"messages": request.messages}
+    if request.tools:
+        body["tools"] = list(request.tools)
+        if request.must_answer:
+            body["tool_choice"] = "none"
+    return body
 
 
 def _explain_status(error: openai.APIStatusError) -> Exception:
@@ -284,10 +210,10 @@ def _explain_status(error: openai.APIStatusError) -> Exception:
     if status == 429 and error.code == "insufficient_quota":
         return ModelFailure("The model's provider says that the quota is used up.")
     if status in {408, 409, 429} or status >= 500:
-        return _PassingError(f"http_{status}", f"The model's server answered {status}.", _retry_after(error.response))
+        return PassingError(f"http_{status}", f"The model's server answered {status}.", _retry_after(error.response))
     if status in {401, 403}:
         return ModelFailure(f"The model's provider answered {status}: check OPENAI_API_KEY.")
-    return ModelFailure(f"The model's provider answered {status}: {_storable(error.message[:300])}")
+    return ModelFailure(f"The model's provider answered {status}: {storable(error.message[:300])}")
 
 
 def _judge_lookup(error: openai.APIStatusError, model: str) -> Probe:
@@ -298,11 +224,6 @@ def _judge_lookup(error: openai.APIStatusError, model: str) -> Probe:
     if status in {408, 409, 429} or (status >= 500 and status != 501):
         return Probe.AWAY
     return Probe.REFUSES if model in error.response.text else Probe.UNKNOWN
-
-
-def _explain_body(error: Any) -> Exception:
-    detail = str(error.get("message", "unknown") if isinstance(error, dict) else error)[:300]
-    return _PassingError("stream_error", f"The model's server broke off: {_storable(detail)}")
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -14,7 +14,7 @@ from models import (
     ApprovalRequest,
     ChatSession,
     Message,
-    ModelTurn,
+    TaskTurn,
     Project,
     Run,
     Task,
@@ -100,7 +100,7 @@ def settle(database: Database) -> Tenant:
             ),
         ],
         [
-            ModelTurn(id=new_id(), task_id=task, number=1, said=word, usage={}),
+            TaskTurn(id=new_id(), task_id=task, number=1, said=word, usage={}),
             ApprovalGrant(
                 id=grant,
                 run_id=run,
