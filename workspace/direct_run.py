@@ -7,13 +7,10 @@ import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 from uuid import UUID
 
 import structlog
-import tenacity
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models import utc_now
 from models.statuses import AgentStatus, MessageRole, RunMode
@@ -38,6 +35,7 @@ from workspace.events import (
     TaskFailed,
     TaskProgress,
     TaskStarted,
+    TaskWaiting,
     Usage,
 )
 from workspace.history import fit, prompt
@@ -45,16 +43,14 @@ from workspace.interruptible import StopSignal
 from workspace.ledger import HeldBack, Host, Ledger, QueuedTask, Settled, StartedTask
 from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
 from workspace.names import WorkspaceKey
-from workspace.runner import AgentRunner, Assignment, Backoff, Failed, Final
+from workspace.patience import patiently
+from workspace.progress import Backoff
+from workspace.runner import AgentRunner, Assignment, Failed, Final, Pause
 from workspace.task_waits import TaskWaits
+from workspace.tools.toolbox import TaskTools, ToolServices
 from workspace.user_cap import UserCap, waits_for_cap
 
 log = structlog.get_logger(__name__)
-
-PATIENCE = 120.0
-"""Seconds that a task waits for a database that is away."""
-
-Result = TypeVar("Result")
 
 ConfigLoader = Callable[[WorkspaceKey, UUID, int], AgentConfig | None]
 """Returns an agent's config of at least the given version, or `None` if the agent is gone."""
@@ -95,6 +91,7 @@ class DirectRun:
         load_config: ConfigLoader,
         user_cap: UserCap,
         waits: TaskWaits,
+        tools: ToolServices,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -106,6 +103,7 @@ class DirectRun:
         self._load_config = load_config
         self._user_cap = user_cap
         self._waits = waits
+        self._tools = tools
 
     def execute(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host, slot: Slot) -> bool:
         """Run one task to its end, in the slot that it holds.
@@ -114,7 +112,7 @@ class DirectRun:
             Whether there was anything to do.
         """
         asked = itertools.count()
-        task = _patiently(lambda: self._ledger.start(task_id, key, agent_id, host, again=next(asked) > 0))
+        task = patiently(lambda: self._ledger.start(task_id, key, agent_id, host, again=next(asked) > 0))
         if task is None:
             return False
         if isinstance(task, HeldBack):
@@ -127,6 +125,9 @@ class DirectRun:
             except Exception:  # the border of a task: whatever else goes wrong becomes an honest failure
                 log.exception("task_crashed")
                 outcome = Failed(failure=InternalFailure(), usage=Usage())
+            if isinstance(outcome, Pause):
+                self._after_park(task, slot)
+                return True
             try:
                 self._settle(task, outcome, slot)
             except Exception:  # the outcome itself cannot be written: say so, where that can be
@@ -142,7 +143,7 @@ class DirectRun:
 
     def _let_go(self, user_id: UUID) -> None:
         """Send what waited for the user-wide cap and may go now."""
-        for task in _patiently(lambda: self._user_cap.release(user_id)):
+        for task in patiently(lambda: self._user_cap.release(user_id)):
             self._send(task)
 
     def _send(self, task: QueuedTask) -> None:
@@ -155,8 +156,8 @@ class DirectRun:
         events.append(TaskStarted(agent_id=task.agent_id, agent_name=task.agent_name, attempt=task.attempt))
         self._publisher.publish(_scope(task), *events)
 
-    def _answer(self, task: StartedTask, stop: StopSignal) -> Final | Failed:
-        config = _patiently(lambda: self._load_config(task.key, task.agent_id, task.agent_version))
+    def _answer(self, task: StartedTask, stop: StopSignal) -> Final | Pause | Failed:
+        config = patiently(lambda: self._load_config(task.key, task.agent_id, task.agent_version))
         if config is None:
             return Failed(failure=AgentDeleted(), usage=Usage())
         seconds = config.limits.timeout_seconds or self._settings.task_deadline
@@ -170,7 +171,8 @@ class DirectRun:
             config=config,
             model=config.model or self._settings.default_model,
             messages=prompt(config.system_prompt, conversation),
-            deadline=time.monotonic() + min(seconds, self._settings.task_deadline),
+            tools=TaskTools(task, config, self._tools),
+            deadline=time.monotonic() + min(seconds, self._settings.task_deadline) - task.ran_seconds,
             first_attempt=1 + (task.attempt - 1) * self._settings.model_max_attempts,
         )
         scope = _scope(task)
@@ -183,15 +185,27 @@ class DirectRun:
 
         return self._runner.run(assignment, send, stop, tell_backoff)
 
+    def _after_park(self, task: StartedTask, slot: Slot) -> None:
+        """Tell that the task waits; it is another's as soon as its answer comes, so nothing of it is touched here."""
+        status = [_status(task, *self._health.status(task.agent_id))] if slot.is_alone() else []
+        waits = TaskWaiting(
+            agent_id=task.agent_id,
+            agent_name=task.agent_name,
+            reason="approval",
+            detail="Waits for an answer; it holds no place of the agent meanwhile.",
+        )
+        self._publisher.publish(_scope(task), waits, *status)
+        self._let_go(task.key.user_id)
+
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
-        if isinstance(outcome, Failed) and isinstance(outcome.failure, WorkerShutdown):
-            if _patiently(lambda: self._ledger.requeue(task)):
+        if isinstance(outcome, Failed) and isinstance(outcome.failure, WorkerShutdown) and not outcome.in_tool:
+            if patiently(lambda: self._ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))
                 # Its row is as if it was never sent, so the sweeper sees to it, too; this is sooner.
                 self._bus.send_task_to_agent(task.key, task.agent_name, task.id)
                 self._let_go(task.key.user_id)
                 return
-            reason = _patiently(lambda: self._ledger.cancel_reason(task))
+            reason = patiently(lambda: self._ledger.cancel_reason(task))
             if reason is not None:
                 outcome = replace(outcome, failure=failure_of(reason))
         self._write(task, outcome, slot)
@@ -199,15 +213,15 @@ class DirectRun:
     def _write(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
         match outcome:
             case Final():
-                settled = _patiently(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
+                settled = patiently(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
                 events = _success(task, outcome, settled)
             case Failed(failure=Cancelled() as failure, text=text, usage=usage):
                 told = describe(failure)
-                settled = _patiently(lambda: self._ledger.cancel(task, told, usage, text=text))
+                settled = patiently(lambda: self._ledger.cancel(task, told, usage, text=text))
                 events = _cancellation(task, text, told, settled)
             case Failed(failure=failure, usage=usage):
                 told = describe(failure)
-                settled = _patiently(lambda: self._ledger.fail(task, told, usage))
+                settled = patiently(lambda: self._ledger.fail(task, told, usage))
                 events = [
                     TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=told),
                     RunFailed(mode=RunMode.DIRECT, error=told),
@@ -223,7 +237,7 @@ class DirectRun:
         """Tell of what is committed, and send what it released."""
         TASKS_SETTLED.labels(_label(outcome)).inc()
         TASK_SECONDS.observe(_duration(task))
-        changed = _patiently(lambda: self._health.record(task.key, task.agent_id, outcome))
+        changed = patiently(lambda: self._health.record(task.key, task.agent_id, outcome))
         if changed or slot.is_alone():
             events.append(_status(task, *self._health.status(task.agent_id)))
         if self._publisher.publish(_scope(task), *events) is not None:
@@ -287,18 +301,3 @@ def _message(task: StartedTask, message_id: UUID, text: str) -> MessageCreated:
         agent_id=task.agent_id,
         agent_name=task.agent_name,
     )
-
-
-def _patiently(call: Callable[[], Result]) -> Result:
-    """Ask the database again and again while it is away: work that was begun must not be lost to that.
-
-    A write that went through although its answer was lost changes nothing the second time, and tells so. After
-    `PATIENCE` the error is raised, and the node ends the task when it finds that the row runs nowhere.
-    """
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type((OperationalError, InterfaceError, PoolTimeout)),
-        wait=tenacity.wait_exponential_jitter(multiplier=0.1, max=3.0, jitter=0.2),
-        stop=tenacity.stop_after_delay(PATIENCE),
-        reraise=True,
-    )
-    return retrying(call)

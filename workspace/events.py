@@ -43,6 +43,7 @@ class EventType(StrEnum):
     TOOL_RESULT = "tool_result"
     APPROVAL_REQUIRED = "approval_required"
     APPROVAL_EXPIRING = "approval_expiring"
+    APPROVAL_EXTENDED = "approval_extended"
     APPROVAL_RESOLVED = "approval_resolved"
     CONTEXT_RETRIEVED = "context_retrieved"
     RUN_COMPLETED = "run_completed"
@@ -242,6 +243,16 @@ class ApprovalExpiring(Payload):
     approval_id: UUID
     expires_at: datetime
     seconds_left: float
+
+
+class ApprovalExtended(Payload):
+    """The owner has more time to answer."""
+
+    event_type = EventType.APPROVAL_EXTENDED
+
+    approval_id: UUID
+    expires_at: datetime
+    timeout: int = Field(description="seconds in all")
 
 
 class ApprovalResolved(Payload):

@@ -56,3 +56,18 @@ WORKSPACES_SUSPENDED = Counter(
 )
 WORKSPACES_CLOSED = Counter("codelab_workspaces_closed_total", "Workspaces closed", ["reason"])
 LEASE_RENEWALS = Counter("codelab_lease_renewals_total", "Renewals of a node's leases", ["result"])
+
+TOOL_CALLS = Counter("codelab_tool_calls_total", "Tools carried out here", ["tool", "outcome"])
+TOOL_SECONDS = Histogram("codelab_tool_seconds", "Time of a tool", ["tool"], buckets=_SLOW)
+CLIENT_CALLS = Counter("codelab_client_tool_calls_total", "Tools that owners' clients were asked for", ["outcome"])
+TASKS_PARKED = Counter("codelab_tasks_parked_total", "Tasks that began to wait for a person or a client")
+APPROVALS_ASKED = Counter("codelab_approvals_asked_total", "Approvals asked for", ["type", "risk"])
+APPROVALS_RESOLVED = Counter(
+    "codelab_approvals_resolved_total",
+    "Approvals that are no longer open: the rates of yes, no and silence come of these",
+    ["type", "status"],
+)
+APPROVAL_SECONDS = Histogram(
+    "codelab_approval_response_seconds", "From the question to the owner's answer", ["type"], buckets=_SLOW
+)
+APPROVALS_SPARED = Counter("codelab_approvals_spared_total", "Calls that a grant covered")

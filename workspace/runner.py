@@ -1,18 +1,25 @@
-"""The agent's run loop: ask the model, stream its text, return what came of it.
+"""The agent's run loop: ask the model, stream its text, let its tools be carried out, until it answers or has to wait.
 
-The runner holds no client of a store: what it needs comes in, what happens goes out through its `Progress`.
+The runner holds no client of a store and no tool: what it needs comes in, what happens goes out through its ports.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, assert_never
 
+from models import Json
+from settings import Settings
 from workspace.agent_config import AgentConfig
-from workspace.errors import RunFailure
+from workspace.errors import BudgetExceeded, RunFailure
 from workspace.events import TaskProgress, Usage
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.llm import ModelClient, ModelRequest
+from workspace.model_stream import AskedCall
+from workspace.progress import Progress, SendProgress, TellBackoff
+from workspace.tools.context import Clock
+from workspace.tools.transcript import ToolTurn
+from workspace.usage import NO_USAGE, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,23 @@ class Final:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallTools:
+    """The agent asks for tools before it goes on."""
+
+    text: str
+    calls: tuple[AskedCall, ...]
+    usage: Usage
+    """Of this turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """The agent waits for a person or a client; the rows say for what, and bring it back."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failed:
     """The agent could not answer."""
 
@@ -33,9 +57,24 @@ class Failed:
     usage: Usage
     text: str = ""
     """What it had said when it was stopped."""
+    in_tool: bool = False
+    """Whether a tool was cut off in the middle: that work can not be taken up again."""
 
 
-Outcome = Final | Failed
+Outcome = Final | Pause | Failed
+
+
+class Toolbox(Protocol):
+    """The tools of one task. Both methods raise `Interrupted` when the task has to stop."""
+
+    definitions: Sequence[Json]
+    """What the model is offered."""
+
+    def past(self, clock: Clock) -> list[ToolTurn] | None:
+        """Return the turns of the task before this start, finished where one was not; `None`: it has to wait on."""
+
+    def carry_out(self, number: int, turn: CallTools, clock: Clock) -> ToolTurn | None:
+        """Carry out what the model asks for in a turn; `None`: the task is parked until an answer comes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,119 +86,114 @@ class Assignment:
     config: AgentConfig
     model: str
     messages: list[dict[str, Any]]
+    tools: Toolbox
     deadline: float
     """On the monotonic clock."""
     first_attempt: int = 1
     """The number of the first model call: no two pieces of a task's text share turn, attempt and offset."""
 
 
-SendProgress = Callable[[TaskProgress], None]
+@dataclass
+class _Course:
+    """How far a run has come."""
 
+    messages: list[dict[str, Any]]
+    usage: Usage = NO_USAGE
+    said: list[str] = field(default_factory=list)
+    """The texts of the turns so far."""
+    turn: int = 1
+    """The number of the next one."""
 
-class Backoff(NamedTuple):
-    """The model is asked again after a while."""
+    def add(self, turn: ToolTurn) -> None:
+        self.messages.extend(turn.messages())
+        self.usage = total(self.usage, turn.usage)
+        self.turn = turn.number + 1
+        if turn.said:
+            self.said.append(turn.said)
 
-    reason: str
-    seconds: float
-    attempt: int
-
-
-TellBackoff = Callable[[Backoff], None]
-
-
-class Progress:
-    """Coalesces pieces of text: the first is sent at once, then at most one in each interval."""
-
-    def __init__(
-        self,
-        send: SendProgress,
-        tell_backoff: TellBackoff,
-        *,
-        interval: float,
-        turn: int,
-        first_attempt: int = 1,
-    ) -> None:
-        self._send = send
-        self._tell_backoff = tell_backoff
-        self._interval = interval
-        self._turn = turn
-        self._first_attempt = first_attempt
-        self._attempt = first_attempt
-        self._offset = 0
-        self._waiting: list[str] = []
-        self._said: list[str] = []
-        self._due = 0.0
-
-    def text(self, piece: str) -> None:
-        """Take the next piece."""
-        self._waiting.append(piece)
-        self._said.append(piece)
-        if time.monotonic() >= self._due:
-            self.flush()
-
-    def restart(self, attempt: int, reason: str, seconds: float) -> None:
-        """Start the turn's text over: the model is asked again, after some seconds."""
-        self._waiting.clear()
-        self._said.clear()
-        self._offset = 0
-        self._attempt = self._first_attempt + attempt - 1
-        self._tell_backoff(Backoff(reason, seconds, self._attempt))
-
-    @property
-    def said(self) -> str:
-        """The turn's text so far."""
-        return "".join(self._said)
-
-    def flush(self) -> None:
-        """Send what waits."""
-        if piece := self.take():
-            self._send(piece)
-            self._due = time.monotonic() + self._interval
-
-    def take(self) -> TaskProgress | None:
-        """Return what waits, for the caller to send."""
-        text = "".join(self._waiting)
-        if not text:
-            return None
-        self._waiting.clear()
-        piece = TaskProgress(text=text, offset=self._offset, turn=self._turn, attempt=self._attempt)
-        self._offset += len(text)
-        return piece
-
-    def before_wait(self) -> float:
-        """Send what is due; return the seconds until something will be."""
-        if not self._waiting:
-            return self._interval or 0.25
-        left = self._due - time.monotonic()
-        if left > 0:
-            return left
-        self.flush()
-        return self._interval
+    def text(self, last: str) -> str:
+        """All that was said, for a run that ends before its answer."""
+        return "\n\n".join([*self.said, last] if last else self.said)
 
 
 class AgentRunner:
     """Runs one agent on one assignment."""
 
-    def __init__(self, model: ModelClient, *, progress_interval: float) -> None:
+    def __init__(self, model: ModelClient, settings: Settings) -> None:
         self._model = model
-        self._interval = progress_interval
+        self._settings = settings
 
     def run(self, assignment: Assignment, send: SendProgress, stop: StopSignal, tell_backoff: TellBackoff) -> Outcome:
         """Answer; every failure is an outcome, none is raised."""
-        progress = Progress(send, tell_backoff, interval=self._interval, turn=1, first_attempt=assignment.first_attempt)
+        course = _Course(list(assignment.messages))
+        clock = _clock(stop, assignment.deadline)
+        try:
+            past = assignment.tools.past(clock)
+            if past is None:
+                return Pause(usage=course.usage)
+            for turn in past:
+                course.add(turn)
+            while True:
+                self._check_budget(course)
+                step = self._turn(assignment, course, send, stop, tell_backoff)
+                match step:
+                    case Final() | Failed():
+                        return step
+                    case CallTools():
+                        done = assignment.tools.carry_out(course.turn, step, clock)
+                        if done is None:
+                            return Pause(usage=total(course.usage, step.usage))
+                        course.add(done)
+                    case _:
+                        assert_never(step)
+        except Interrupted as interrupt:  # a tool was stopped; a turn of the model tells of it by itself
+            return Failed(failure=interrupt.failure, usage=course.usage, text=course.text(""), in_tool=True)
+        except RunFailure as failure:
+            return Failed(failure=failure, usage=course.usage)
+
+    def _turn(
+        self, assignment: Assignment, course: _Course, send: SendProgress, stop: StopSignal, tell_backoff: TellBackoff
+    ) -> Final | CallTools | Failed:
+        progress = Progress(
+            send,
+            tell_backoff,
+            interval=self._settings.progress_interval,
+            turn=course.turn,
+            first_attempt=assignment.first_attempt,
+        )
         watch = Watch(stop, deadline=assignment.deadline, on_wait=progress.before_wait)
         request = ModelRequest(
             model=assignment.model,
-            messages=assignment.messages,
+            messages=course.messages,
             agent=assignment.agent,
             temperature=assignment.config.temperature,
             max_output_tokens=assignment.config.limits.max_output_tokens,
+            tools=assignment.tools.definitions,
+            must_answer=course.turn >= self._settings.max_turns,
         )
         try:
             turn = self._model.turn(request, progress, watch)
         except Interrupted as interrupt:
             progress.flush()
-            return Failed(failure=interrupt.failure, usage=Usage(), text=progress.said)
-        except RunFailure as failure:
-            return Failed(failure=failure, usage=Usage())
-        return Final(text=turn.text, unsent=progress.take(), usage=turn.usage)
+            return Failed(failure=interrupt.failure, usage=course.usage, text=course.text(progress.said))
+        if turn.calls:
+            progress.flush()
+            return CallTools(text=turn.text, calls=turn.calls, usage=turn.usage)
+        return Final(text=turn.text, unsent=progress.take(), usage=total(course.usage, turn.usage))
+
+    def _check_budget(self, course: _Course) -> None:
+        """Refuse another turn of a run that used up what it may.
+
+        Raises:
+            BudgetExceeded: it did.
+        """
+        tokens, cost = self._settings.run_token_budget, self._settings.run_cost_budget
+        if course.usage.total_tokens >= tokens:
+            raise BudgetExceeded(f"The run used {course.usage.total_tokens} tokens; it may use {tokens}.")
+        if cost is not None and (course.usage.cost_usd or 0) >= cost:
+            raise BudgetExceeded(f"The run cost {course.usage.cost_usd} US dollars; it may cost {cost}.")
+
+
+def _clock(stop: StopSignal, deadline: float) -> Clock:
+    watch = Watch(stop, deadline=deadline, on_wait=lambda: 0.25)
+    return Clock(check=watch.check, seconds_left=lambda: deadline - time.monotonic())

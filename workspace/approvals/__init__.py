@@ -1,0 +1,1 @@
+"""What needs the owner's yes: asking, deciding, standing grants, and going on afterwards."""

@@ -1,0 +1,305 @@
+"""`ApprovalManager`: everything that is asked of a person. It decides, tells the stream, and lets the task go on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, and_, or_, select, update
+
+from models import ApprovalRequest, utc_now
+from models.statuses import ApprovalStatus, ApprovalType, Decision
+from models.tenancy import Database
+from settings import Settings
+from workspace.approvals.decisions import Decided, Decisions
+from workspace.approvals.grants import Grant, Grants, GrantScope, Remember
+from workspace.errors import ApprovalExpired, CodelabError, NotFound, RequestError
+from workspace.event_publisher import EventPublisher
+from workspace.events import ApprovalExpiring, ApprovalExtended, ApprovalResolved, EventScope, Payload
+from workspace.metrics import APPROVAL_SECONDS, APPROVALS_RESOLVED
+from workspace.names import WorkspaceKey
+from workspace.paging import Page, PageRequest, fetch_page
+from workspace.resuming import Resumption
+from workspace.tools.client_calls import result_event
+from workspace.tools.risk import RiskLevel
+
+log = structlog.get_logger("audit.approvals")
+
+BATCH = 500
+"""Rows that a sweep takes at once."""
+MOST_COVERED = 100
+"""Open approvals that a new grant answers at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalFilter:
+    """Which approvals are wanted; `None`: any."""
+
+    status: ApprovalStatus | None = None
+    type: ApprovalType | None = None
+    session_id: UUID | None = None
+    run_id: UUID | None = None
+
+
+class BatchOutcome(NamedTuple):
+    """What came of one approval of a batch."""
+
+    id: UUID
+    approval: ApprovalRequest | None
+    error: CodelabError | None
+
+
+class ApprovalManager:
+    """Answers, deadlines, grants and the history, within one tenant at a time."""
+
+    def __init__(
+        self, database: Database, publisher: EventPublisher, resumption: Resumption, grants: Grants, settings: Settings
+    ) -> None:
+        self.grants = grants
+        self._database = database
+        self._publisher = publisher
+        self._resumption = resumption
+        self._decisions = Decisions(database, grants)
+        self._settings = settings
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def get(self, key: WorkspaceKey, approval_id: UUID) -> ApprovalRequest:
+        """Return one approval.
+
+        Raises:
+            NotFound: no such approval in the project.
+        """
+        with self._database.tenant_session(key.user_id) as session:
+            approval = session.scalars(
+                select(ApprovalRequest).where(
+                    ApprovalRequest.id == approval_id, ApprovalRequest.project_id == key.project_id
+                )
+            ).one_or_none()
+        if approval is None:
+            raise NotFound
+        return approval
+
+    def page(self, key: WorkspaceKey, request: PageRequest, wanted: ApprovalFilter) -> Page[ApprovalRequest]:
+        """Return a page of a project's approvals: those that are open, and the history."""
+        query = select(ApprovalRequest).where(ApprovalRequest.project_id == key.project_id)
+        if wanted.status is not None:
+            query = query.where(_shown_as(wanted.status))
+        for column, value in (
+            (ApprovalRequest.type, wanted.type),
+            (ApprovalRequest.session_id, wanted.session_id),
+            (ApprovalRequest.run_id, wanted.run_id),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        with self._database.tenant_session(key.user_id) as session:
+            return fetch_page(session, query, ApprovalRequest, request)
+
+    # -- answering -------------------------------------------------------------------------------------------
+
+    def confirm(
+        self,
+        key: WorkspaceKey,
+        approval_id: UUID,
+        decision: Decision,
+        *,
+        reason: str | None = None,
+        remember: Remember | None = None,
+    ) -> ApprovalRequest:
+        """Take the owner's answer; the task goes on with it.
+
+        Raises:
+            NotFound: no such approval in the project.
+            ApprovalAlreadyDecided: it is not open any more.
+            ApprovalExpired: its time is over.
+            InvalidInput: what is to be remembered makes no sense.
+        """
+        try:
+            decided = self._decisions.decide(key, approval_id, decision, reason=reason, remember=remember)
+        except ApprovalExpired:
+            self._expire(key, approval_id)
+            raise
+        approval = decided.approval
+        assert approval.resolved_at is not None
+        APPROVAL_SECONDS.labels(approval.type.value).observe(
+            (approval.resolved_at - approval.created_at).total_seconds()
+        )
+        self._carry_out(key, decided)
+        if decided.grant is not None:
+            grant = Grant(decided.grant.id, decided.grant.tool, decided.grant.patterns, RiskLevel(decided.grant.risk))
+            self._answer_covered(key, approval, grant, remember.scope if remember else GrantScope.RUN)
+        return approval
+
+    def confirm_batch(
+        self, key: WorkspaceKey, ids: Sequence[UUID], decision: Decision, reason: str | None
+    ) -> list[BatchOutcome]:
+        """Give the same answer to several approvals; each stands for itself."""
+        outcomes = []
+        for approval_id in dict.fromkeys(ids):
+            try:
+                approval = self.confirm(key, approval_id, decision, reason=reason)
+            except RequestError as error:
+                outcomes.append(BatchOutcome(approval_id, None, error))
+            else:
+                outcomes.append(BatchOutcome(approval_id, approval, None))
+        return outcomes
+
+    def extend(self, key: WorkspaceKey, approval_id: UUID, seconds: int | None) -> ApprovalRequest:
+        """Give the owner more time: by default as much as there was at first.
+
+        Raises:
+            NotFound: no such approval in the project.
+            ApprovalAlreadyDecided: it is not open any more.
+            ApprovalExpired: its time is over.
+        """
+        if seconds is None:
+            medium = self.get(key, approval_id).payload.get("risk") == RiskLevel.MEDIUM
+            seconds = self._settings.approval_timeout_medium if medium else self._settings.approval_timeout_high
+        try:
+            approval = self._decisions.extend(key, approval_id, seconds, longest=self._settings.run_max_age)
+        except ApprovalExpired:
+            self._expire(key, approval_id)
+            raise
+        told = ApprovalExtended(approval_id=approval.id, expires_at=approval.expires_at, timeout=approval.timeout)
+        self._publisher.publish(_scope(approval), told)
+        return approval
+
+    # -- deadlines, kept by the sweeper ----------------------------------------------------------------------
+
+    def expire_due(self) -> int:
+        """Decline what nobody answered in time; returns how many."""
+        due = self._due(ApprovalRequest.expires_at <= utc_now())
+        return sum(self._expire(key, approval_id) for approval_id, key in due)
+
+    def warn_due(self) -> int:
+        """Tell of approvals that have little time left; returns how many.
+
+        Where the whole time is short, its second half counts as little.
+        """
+        now = utc_now()
+        warning = self._settings.approval_warning
+        soon = and_(
+            ApprovalRequest.warned_at.is_(None),
+            ApprovalRequest.expires_at > now,
+            ApprovalRequest.expires_at <= now + timedelta(seconds=warning),
+        )
+        warned = 0
+        for approval_id, key in self._due(soon):
+            with self._database.tenant_session(key.user_id) as session:
+                row = session.scalars(select(ApprovalRequest).where(ApprovalRequest.id == approval_id)).one_or_none()
+                if row is None or (row.expires_at - now).total_seconds() > row.timeout / 2:
+                    continue
+                marked = session.scalar(
+                    update(ApprovalRequest)
+                    .where(
+                        ApprovalRequest.id == approval_id,
+                        ApprovalRequest.status == ApprovalStatus.PENDING,
+                        ApprovalRequest.warned_at.is_(None),
+                    )
+                    .values(warned_at=now)
+                    .returning(ApprovalRequest.id)
+                    .execution_options(synchronize_session=False)
+                )
+                session.commit()
+            if marked is not None:
+                left = max((row.expires_at - utc_now()).total_seconds(), 0.0)
+                told = ApprovalExpiring(approval_id=row.id, expires_at=row.expires_at, seconds_left=round(left, 1))
+                self._publisher.publish(_scope(row), told)
+                warned += 1
+        return warned
+
+    def _due(self, when: ColumnElement[bool]) -> list[tuple[UUID, WorkspaceKey]]:
+        with self._database.system_session("approvals with a deadline") as session:
+            rows = session.execute(
+                select(ApprovalRequest.id, ApprovalRequest.user_id, ApprovalRequest.project_id)
+                .where(ApprovalRequest.status == ApprovalStatus.PENDING, when)
+                .order_by(ApprovalRequest.expires_at)
+                .limit(BATCH)
+            ).all()
+        return [(row[0], WorkspaceKey(row[1], row[2])) for row in rows]
+
+    def _expire(self, key: WorkspaceKey, approval_id: UUID) -> bool:
+        decided = self._decisions.expire(key, approval_id)
+        if decided is None:
+            return False
+        self._carry_out(key, decided)
+        return True
+
+    # -- what follows a decision -----------------------------------------------------------------------------
+
+    def _answer_covered(self, key: WorkspaceKey, approval: ApprovalRequest, grant: Grant, scope: GrantScope) -> None:
+        """Say yes to what is open already and the new grant covers: its owner just did."""
+        wanted = ApprovalFilter(
+            status=ApprovalStatus.PENDING,
+            type=ApprovalType.TOOL,
+            session_id=None if scope is GrantScope.PROJECT else approval.session_id,
+            run_id=approval.run_id if scope is GrantScope.RUN else None,
+        )
+        covered: Callable[[Any], bool] = lambda payload: grant.covers(  # noqa: E731
+            payload["tool"], payload["arguments"], RiskLevel(payload["risk"])
+        )
+        for other in self.page(key, PageRequest(limit=MOST_COVERED), wanted).items:
+            if covered(other.payload):
+                try:
+                    self.confirm(key, other.id, Decision.APPROVE, reason="covered by what was just remembered")
+                except RequestError as error:
+                    log.info("approval_not_covered", approval_id=str(other.id), reason=error.code.value)
+
+    def _carry_out(self, key: WorkspaceKey, decided: Decided) -> None:
+        approval = decided.approval
+        APPROVALS_RESOLVED.labels(approval.type.value, approval.status.value).inc()
+        log.info(
+            "approval_resolved",
+            user_id=str(key.user_id),
+            project_id=str(key.project_id),
+            approval_id=str(approval.id),
+            run_id=str(approval.run_id),
+            status=approval.status.value,
+        )
+        events: list[Payload] = [resolved(approval)]
+        if decided.call is not None and decided.call.result is not None:
+            events.append(result_event(decided.call))
+        self._publisher.publish(_scope(approval), *events)
+        self._resumption.send(decided.resumed)
+
+
+def resolved(approval: ApprovalRequest) -> ApprovalResolved:
+    """Return the event that tells of an approval's end."""
+    return ApprovalResolved(
+        approval_id=approval.id,
+        type=approval.type,
+        status=approval.status,
+        decision=approval.decision,
+        reason=approval.reason,
+        tool_call_id=approval.tool_call_id,
+    )
+
+
+def shown_status(approval: ApprovalRequest) -> ApprovalStatus:
+    """Return an approval's status at this moment: its deadline counts before the sweeper has seen it."""
+    if approval.status is ApprovalStatus.PENDING and approval.expires_at <= utc_now():
+        return ApprovalStatus.EXPIRED
+    return approval.status
+
+
+def _shown_as(status: ApprovalStatus) -> ColumnElement[bool]:
+    now = utc_now()
+    match status:
+        case ApprovalStatus.PENDING:
+            return and_(ApprovalRequest.status == status, ApprovalRequest.expires_at > now)
+        case ApprovalStatus.EXPIRED:
+            late = and_(ApprovalRequest.status == ApprovalStatus.PENDING, ApprovalRequest.expires_at <= now)
+            return or_(ApprovalRequest.status == status, late)
+        case _:
+            return ApprovalRequest.status == status
+
+
+def _scope(approval: ApprovalRequest) -> EventScope:
+    return EventScope(
+        key=WorkspaceKey(approval.user_id, approval.project_id),
+        session_id=approval.session_id,
+        run_id=approval.run_id,
+        task_id=approval.task_id,
+    )

@@ -1,0 +1,53 @@
+"""A call as the model wrote it, made into something that rows can hold; what cannot be is the model's mistake."""
+
+from typing import NamedTuple
+
+from models import Json
+from workspace.model_stream import AskedCall
+from workspace.strict_json import InvalidJson, loads
+from workspace.tools.errors import ToolError, ToolErrorCode
+
+LONGEST_ID = 128
+LONGEST_NAME = 64
+
+
+class ParsedCall(NamedTuple):
+    """A call with arguments that are JSON, or with the reason why they are not."""
+
+    call_id: str
+    tool: str
+    arguments: Json
+    error: ToolError | None
+
+
+def parse_calls(calls: tuple[AskedCall, ...], turn: int, used: frozenset[str]) -> list[ParsedCall]:
+    """Return the calls of a turn, each with an id that the task has not used yet.
+
+    Args:
+        calls: as the model asked for them.
+        turn: the turn's number.
+        used: ids of the task's earlier calls; some models begin anew in each turn.
+    """
+    taken = set(used)
+    parsed = []
+    for position, call in enumerate(calls):
+        call_id = call.id
+        if not (0 < len(call_id) <= LONGEST_ID and call_id.isascii() and call_id.isprintable()) or call_id in taken:
+            call_id = f"call_{turn}_{position}"
+        while call_id in taken:
+            call_id += "_"
+        taken.add(call_id)
+        parsed.append(_parse(call, call_id))
+    return parsed
+
+
+def _parse(call: AskedCall, call_id: str) -> ParsedCall:
+    name = call.name if 0 < len(call.name) <= LONGEST_NAME and call.name.isascii() and call.name.isprintable() else "?"
+    try:
+        arguments = loads(call.arguments.encode("utf-8", "surrogatepass")) if call.arguments.strip() else {}
+        if not isinstance(arguments, dict):
+            raise InvalidJson("not an object")
+    except InvalidJson as error:
+        detail = f"The arguments are no JSON object that can be used: {error.detail}."
+        return ParsedCall(call_id, name, {}, ToolError(ToolErrorCode.INVALID_ARGUMENTS, detail))
+    return ParsedCall(call_id, name, arguments, None)
