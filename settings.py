@@ -121,6 +121,16 @@ class Settings(BaseSettings):
     stuck_after: float = Field(600.0, gt=0, description="seconds after which a task that does not end is an alert")
     agent_queue_limit: int = Field(100, ge=1, description="queued tasks an agent; the next message gets 429")
 
+    # Tools and approvals ------------------------------------------------------------------------------------
+    approval_timeout_medium: int = Field(300, ge=1, description="seconds to answer; LOW is never asked for")
+    approval_timeout_high: int = Field(600, ge=1, description="seconds to answer")
+    approval_warning: int = Field(60, ge=0, description="seconds before the end at which it is announced")
+    approval_asks: int = Field(3, ge=1, description="times that one call is asked for at most")
+    client_tool_timeout: float = Field(300.0, gt=0, description="seconds that a client has for a tool's result")
+    run_token_budget: int = Field(1_000_000, ge=1, description="tokens of a run, read and written, all tasks together")
+    run_cost_budget: Decimal | None = Field(None, gt=0, description="US dollars a run; empty: no limit")
+    max_turns: int = Field(20, ge=1, description="turns of the model in a task")
+
     # Node ---------------------------------------------------------------------------------------------------
     node_slots: int = Field(128, ge=1, description="agent tasks a node runs at once; give its worker 32 threads more")
     user_task_cap: int = Field(30, ge=1, description="agent tasks of one user that run at once, on all nodes")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,14 @@ def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ("model_max_attempts", 0),
         ("agent_queue_limit", 0),
         ("agent_check_interval", 0),
+        ("approval_timeout_medium", 0),
+        ("approval_timeout_high", 0),
+        ("approval_warning", -1),
+        ("approval_asks", 0),
+        ("client_tool_timeout", 0),
+        ("run_token_budget", 0),
+        ("run_cost_budget", 0),
+        ("max_turns", 0),
         ("max_streams_per_user", 999),
         ("node_metrics_port", 65_536),
         ("environment", "staging"),
@@ -167,6 +176,11 @@ def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_value_out_of_its_range_is_refused(name: str, value: object) -> None:
     assert name in refusal(**{name: value})
+
+
+def test_what_a_run_may_cost_is_exact_and_has_no_limit_unless_one_is_set() -> None:
+    assert settings().run_cost_budget is None
+    assert settings(run_cost_budget="0.1").run_cost_budget == Decimal("0.1")
 
 
 def test_settings_cannot_be_changed() -> None:
