@@ -2,21 +2,25 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devstack.standin.conversation import Conversation
+from devstack.standin.results import is_error, quoted
 from devstack.standin.rules import Decision
 from devstack.standin.schema import minimal
 from devstack.standin.script import ToolCall
 
 INTRODUCTION = "This is the stand-in model of Codelab Core, not a real language model."
 
+CALLS = "tool_calls"
+"""The reason why a turn with tool calls ended."""
+
 TOKEN = re.compile(r"\S+\s*|\s+")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer: either text in tokens or tool calls."""
+    """A complete answer: text in tokens, tool calls, or both."""
 
     tokens: list[str]
     tool_calls: tuple[ToolCall, ...] = ()
@@ -26,6 +30,11 @@ class Answer:
     def text(self) -> str:
         """All tokens together."""
         return "".join(self.tokens)
+
+    @property
+    def claims_calls(self) -> bool:
+        """Whether it says that there are tool calls, which is not to say that there are any."""
+        return bool(self.tool_calls) or self.finish_reason == CALLS
 
     def count_tokens(self) -> int:
         """Tokens of the answer; a tool call counts the words of its arguments, and its name as one."""
@@ -39,11 +48,24 @@ def compose(conversation: Conversation, decision: Decision) -> Answer:
         BadRequestError: the schema that the answer must follow is none.
     """
     script = decision.script
-    if script.tools and not conversation.tool_results:
-        return Answer([], script.tools, "tool_calls")
+    if script.on_error is not None and any(map(is_error, conversation.tool_results)):
+        answer = Answer(split(quoted(script.on_error, conversation.tool_results)))
+    elif script.tools and (script.insist or not conversation.forbids_tools):
+        beside = quoted(script.say or "", conversation.tool_results)
+        answer = Answer(split(beside), script.tools, CALLS)
+    else:
+        answer = _in_words(conversation, decision)
+    return answer if script.finish is None else replace(answer, finish_reason=script.finish)
+
+
+def _in_words(conversation: Conversation, decision: Decision) -> Answer:
+    script = decision.script
     schema = conversation.schema
-    if script.say is not None:
-        tokens = split(script.say)
+    if script.tools:
+        names = ", ".join(call.name for call in script.tools)
+        tokens = split(f"{INTRODUCTION} I was told to call {names}, but {conversation.forbids_tools}.")
+    elif script.say is not None:
+        tokens = split(quoted(script.say, conversation.tool_results))
     elif schema is not None:
         tokens = split(json.dumps(minimal(schema)))
     elif conversation.tool_results:

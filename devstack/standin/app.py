@@ -172,7 +172,7 @@ def _stream(
     conversation: Conversation, answer: Answer, decision: Decision, client: Client, record: Record
 ) -> Iterator[bytes]:
     """The events at their times; all that are due at the same time go out in one write."""
-    chunks = protocol.Chunks(conversation, answer)
+    chunks = protocol.Chunks(conversation, answer, decision.script)
     pieces, end = chunks.pieces(), chunks.end()
     due = [decision.silent + at for at in due_times(decision.script, len(pieces))]
     breaks = decision.break_after is not None

@@ -46,6 +46,16 @@ class Conversation:
         return "\n".join(text_of(each) for each in self.messages if each.get("role") in {"system", "developer"})
 
     @cached_property
+    def turn(self) -> int:
+        """How many turns with tool calls the model has had since the last user message."""
+        turns = 0
+        for message in reversed(self.messages):
+            if message.get("role") == "user":
+                break
+            turns += message.get("role") == "assistant" and bool(message.get("tool_calls"))
+        return turns
+
+    @cached_property
     def tool_results(self) -> list[str]:
         """The results that the conversation ends with; empty if its last message is no tool's."""
         results: list[str] = []
@@ -54,6 +64,13 @@ class Conversation:
                 break
             results.insert(0, text_of(message))
         return results
+
+    @property
+    def forbids_tools(self) -> str:
+        """Why no tool may be called; empty if one may."""
+        if not self.body.get("tools"):
+            return "no tools were offered"
+        return "'tool_choice' is 'none'" if self.body.get("tool_choice") == "none" else ""
 
     @property
     def schema(self) -> Mapping[str, Any] | None:

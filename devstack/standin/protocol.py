@@ -4,16 +4,18 @@ import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from http import HTTPStatus
+from itertools import chain, zip_longest
 from typing import Any
 
 from devstack.standin.answer import Answer
 from devstack.standin.conversation import Conversation
-from devstack.standin.script import ToolCall
+from devstack.standin.script import GENERATED, Script, ToolCall
 
 DONE = b"data: [DONE]\n\n"
 ARGUMENT_PIECE = 24
-"""Characters of a tool call's arguments that one chunk carries."""
+"""Characters of a tool call's arguments that one chunk carries, unless `piece` says another number."""
 
 
 def usage(conversation: Conversation, answer: Answer) -> dict[str, int]:
@@ -25,8 +27,8 @@ def usage(conversation: Conversation, answer: Answer) -> dict[str, int]:
 def completion(conversation: Conversation, answer: Answer) -> dict[str, Any]:
     """The whole answer as one object."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-    if answer.tool_calls:
-        message["content"] = None
+    if answer.claims_calls:
+        message["content"] = answer.text or None
         message["tool_calls"] = [_tool_call(call) for call in answer.tool_calls]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
     return {**_envelope("chat.completion", conversation), "choices": [choice], "usage": usage(conversation, answer)}
@@ -35,9 +37,10 @@ def completion(conversation: Conversation, answer: Answer) -> dict[str, Any]:
 class Chunks:
     """The events of one streamed answer. What all have in common is rendered once."""
 
-    def __init__(self, conversation: Conversation, answer: Answer) -> None:
+    def __init__(self, conversation: Conversation, answer: Answer, script: Script) -> None:
         self._conversation = conversation
         self._answer = answer
+        self._script = script
         envelope = _envelope("chat.completion.chunk", conversation)
         if conversation.streams_usage:
             envelope["usage"] = None
@@ -47,11 +50,10 @@ class Chunks:
         self._tail = f', "logprobs": null, "finish_reason": null{tail}\n\n'
 
     def pieces(self) -> list[bytes]:
-        """An event for each token, or for each part of the tool calls; the first brings the role along."""
-        if self._answer.tool_calls:
-            deltas = [json.dumps(delta) for delta in _tool_deltas(self._answer.tool_calls)]
-        else:
-            deltas = [f'{{"content": {json.dumps(token)}}}' for token in self._answer.tokens]
+        """An event for each token, then one for each part of the tool calls; the first brings the role along."""
+        deltas = [f'{{"content": {json.dumps(token)}}}' for token in self._answer.tokens]
+        if self._answer.claims_calls:
+            deltas += map(json.dumps, _tool_deltas(self._answer, self._script))
         opening = self._event('{"role": "assistant", "content": ""}')
         events = [self._event(delta) for delta in deltas]
         return [opening + events[0], *events[1:]] if events else [opening]
@@ -92,15 +94,29 @@ def _data(value: Mapping[str, Any]) -> bytes:
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments}
-    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
+    described = {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    if call.id is None:
+        return described
+    return {"id": f"call_{secrets.token_hex(12)}" if call.id == GENERATED else call.id, **described}
 
 
-def _tool_deltas(calls: tuple[ToolCall, ...]) -> Iterator[dict[str, Any]]:
-    """Each call as real models stream it: identity first, then the arguments piece by piece."""
-    for index, call in enumerate(calls):
-        opening = _tool_call(ToolCall(call.name, ""))
-        yield {"tool_calls": [{"index": index, **opening}]}
-        for start in range(0, len(call.arguments), ARGUMENT_PIECE):
-            part = call.arguments[start : start + ARGUMENT_PIECE]
-            yield {"tool_calls": [{"index": index, "function": {"arguments": part}}]}
+def _tool_deltas(answer: Answer, script: Script) -> Iterator[dict[str, Any]]:
+    """The calls one after the other, as real models stream them, or a part of each in turn."""
+    if not answer.tool_calls:
+        # Calls that are announced and do not come.
+        yield {"tool_calls": []}
+        return
+    size = script.piece or ARGUMENT_PIECE
+    streams = [_parts(index, call, size) for index, call in enumerate(answer.tool_calls)]
+    mixed = chain.from_iterable(zip_longest(*streams)) if script.interleave else chain.from_iterable(streams)
+    for part in mixed:
+        if part is not None:
+            yield {"tool_calls": [part]}
+
+
+def _parts(place: int, call: ToolCall, size: int) -> Iterator[dict[str, Any]]:
+    """Identity first, then the arguments piece by piece."""
+    index = place if call.index is None else call.index
+    yield {"index": index, **_tool_call(replace(call, arguments=""))}
+    for start in range(0, len(call.arguments), size):
+        yield {"index": index, "function": {"arguments": call.arguments[start : start + size]}}

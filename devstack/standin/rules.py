@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from devstack.standin.conversation import Conversation
-from devstack.standin.script import Limited, Script, ScriptError, parse_message, parse_rule
+from devstack.standin.directives import parse_message, parse_rule
+from devstack.standin.script import Limited, Script, ScriptError
 
 PLACES = ("user", "system", "model", "lookup")
 """Where a rule looks. `model` is the model's name in conversations and look-ups, `lookup` the same in look-ups only."""
@@ -86,14 +87,21 @@ class RuleBook:
         own, message = parse_message(conversation.user)
         rule = next((rule for rule in self._rules if rule.applies(conversation)), None)
         ruled = rule.script if rule else Script()
+        turn = conversation.turn
+        mine_now, its_now = own.step(turn), ruled.step(turn)
 
         def due(name: str) -> float | None:
-            mine, its = getattr(own, name), getattr(ruled, name)
-            source: object = conversation.user if mine is not None else rule
+            mine, its = getattr(mine_now, name), getattr(its_now, name)
+            source: object = (conversation.user, own.then and turn) if mine is not None else (rule, ruled.then and turn)
             return self._take(source, name, mine if mine is not None else its)
 
         fail = due("fail")
-        script = own.over(ruled).over(self._defaults)
+        if own.then or ruled.then:
+            # The words and calls of two tales are not mixed.
+            script = mine_now.over(its_now.manner() if own.answers else its_now)
+        else:
+            script = own.over(ruled).step(turn)
+        script = script.over(self._defaults)
         if fail is not None:
             # The other disturbances keep their counts for a request that gets so far.
             return Decision(script, message, int(fail), None, 0.0)

@@ -5,6 +5,7 @@ The server runs as the stack runs it: as a process under gunicorn, with the same
 
 import asyncio
 import base64
+import json
 import subprocess
 import threading
 import time
@@ -193,6 +194,91 @@ def test_tool_calls_stream_in_pieces(sdk: openai.OpenAI) -> None:
     assert sum(event.type == "tool_calls.function.arguments.delta" for event in events) > 2
 
 
+def converse(sdk: openai.OpenAI, text: str, result: str = "{}", **options: Any) -> list[Any]:
+    """The turns of the model until it calls nothing any more, each read from its stream; all calls get `result`."""
+    messages: list[Any] = [{"role": "user", "content": text}]
+    turns: list[Any] = []
+    while True:
+        with sdk.chat.completions.stream(model="m", messages=messages, tools=[WEATHER], **options) as stream:
+            turns.append(stream.get_final_completion().choices[0].message)
+        calls = turns[-1].tool_calls or []
+        if not calls:
+            return turns
+        messages.append(turns[-1].model_dump(exclude_none=True, include={"role", "content", "tool_calls"}))
+        messages += [{"role": "tool", "tool_call_id": call.id, "content": result} for call in calls]
+
+
+def test_a_whole_conversation_with_tools_is_scripted(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    steps = [{"say": "I look.", "tool": ["weather", "clock"]}, {"tool": "weather"}, {"say": "It is {result.sky}."}]
+    control.post("/rules", json=[{"match": "^report$", "steps": steps}]).raise_for_status()
+    directives = "[say=I look.] [tool=weather] [tool=clock] [then] [tool=weather] [then] [say=It is {result.sky}.]"
+    for text in ("report", directives):
+        turns = converse(sdk, text, '{"sky": "blue"}')
+        assert [turn.content for turn in turns] == ["I look.", "", "It is blue."]
+        assert [len(turn.tool_calls or []) for turn in turns] == [2, 1, 0]
+
+
+def test_an_error_among_the_results_ends_a_scripted_conversation(sdk: openai.OpenAI) -> None:
+    text = "[tool=weather] [then] [tool=weather] [on_error=I give up: {result.error.detail}] [then] [say=done]"
+    assert [turn.content for turn in converse(sdk, text)] == ["", "", "done"]
+    refused = converse(sdk, text, '{"error": {"code": "rejected", "detail": "not today"}}')
+    assert [turn.content for turn in refused] == ["", "I give up: not today"]
+
+
+def test_it_calls_no_tool_where_none_may_be_called(sdk: openai.OpenAI) -> None:
+    assert "no tools were offered" in said(sdk, "[tool=weather]")
+    assert "'tool_choice' is 'none'" in said(sdk, "[tool=weather]", tools=[WEATHER], tool_choice="none")
+    insisting = streamed(sdk, "[tool=weather] [insist]", tools=[WEATHER], tool_choice="none")
+    assert insisting[-1].choices[0].finish_reason == "tool_calls"
+
+
+def called(chunks: list[ChatCompletionChunk]) -> list[Any]:
+    """All parts of tool calls in a stream."""
+    return [part for chunk in chunks for part in chunk.choices[0].delta.tool_calls or []]
+
+
+def test_calls_that_no_program_should_believe_arrive_as_they_are(sdk: openai.OpenAI, control: httpx.Client) -> None:
+    deep = "[" * 50_000 + "]" * 50_000
+    bad = ["{not json", '{"a": "\\u0000\\ud800", "a": 2}', '{"a": "\0\ud800"}', deep, ""]
+    calls = [{"name": "weather", "raw": raw} for raw in bad]
+    calls += [{"name": "x" * 5_000, "id": "y" * 5_000}, {"name": "", "id": ""}, {"name": "é", "id": ""}]
+    # The escapes as such: a lone surrogate has no UTF-8 form.
+    rules = json.dumps([{"match": "^bad$", "tool": calls, "piece": 100_000}])
+    control.post("/rules", content=rules).raise_for_status()
+    parts = called(streamed(sdk, "bad", tools=[WEATHER]))
+    heads, pieces = [part for part in parts if part.type], [part for part in parts if not part.type]
+    assert [head.function.name for head in heads] == ["weather"] * 5 + ["x" * 5_000, "", "é"]
+    assert [head.id for head in heads[5:]] == ["y" * 5_000, "", ""]
+    assert [piece.function.arguments for piece in pieces] == [*bad[:4], "{}", "{}", "{}"]
+    assert [piece.index for piece in pieces] == [0, 1, 2, 3, 5, 6, 7]
+    answer: Any = sdk.chat.completions.create(model="m", messages=[{"role": "user", "content": "bad"}], tools=[WEATHER])
+    assert [call.function.arguments for call in answer.choices[0].message.tool_calls][:5] == bad
+
+
+def test_two_hundred_calls_can_come_in_one_turn_and_side_by_side(sdk: openai.OpenAI) -> None:
+    text = '[interleave] [piece=1] [tool={"name": "weather", "arguments": {"a": 1}, "times": 200}]'
+    parts = called(streamed(sdk, text, tools=[WEATHER]))
+    assert [part.index for part in parts[:400]] == [*range(200), *range(200)]
+    assert len({part.id for part in parts if part.id}) == 200
+    pieces = [part.function.arguments for part in parts if part.index == 199]
+    assert pieces == ["", *'{"a": 1}']
+
+
+def test_a_turn_can_lie_about_its_end(sdk: openai.OpenAI) -> None:
+    calls = streamed(sdk, "[tool=weather] [finish=stop]", tools=[WEATHER])
+    assert (called(calls) != [], calls[-1].choices[0].finish_reason) == (True, "stop")
+    none = streamed(sdk, "[say=soon] [finish=tool_calls]", tools=[WEATHER])
+    assert (called(none), none[-1].choices[0].finish_reason) == ([], "tool_calls")
+
+
+def test_a_stream_can_break_in_the_middle_of_a_call(sdk: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": '[piece=1] [tool=weather {"city": "Rome"}] [break=5x1]'}]
+    with pytest.raises(openai.APIConnectionError):
+        list(sdk.chat.completions.create(model="m", messages=messages, tools=[WEATHER], stream=True))
+    again = list(sdk.chat.completions.create(model="m", messages=messages, tools=[WEATHER], stream=True))
+    assert "".join(part.function.arguments for part in called(again)) == '{"city": "Rome"}'
+
+
 def test_an_answer_by_schema_is_the_smallest_that_is_valid(sdk: openai.OpenAI) -> None:
     schema = {"type": "object", "properties": {"tasks": {"type": "array"}, "note": {}}, "required": ["tasks"]}
     wanted = {"type": "json_schema", "json_schema": {"name": "plan", "schema": schema}}
@@ -262,7 +348,8 @@ def test_rules_answer_by_user_message_system_prompt_and_model(sdk: openai.OpenAI
     assert said(sdk, "weather in Oslo [say=but here it rains]") == "but here it rains"
     messages: Any = [{"role": "system", "content": "You are a planner."}, {"role": "user", "content": "go"}]
     assert sdk.chat.completions.create(model="m", messages=messages).choices[0].message.content == "a plan"
-    calls: Any = sdk.chat.completions.create(model="big", messages=messages[1:]).choices[0].message.tool_calls
+    turn = sdk.chat.completions.create(model="big", messages=messages[1:], tools=[WEATHER]).choices[0]
+    calls: Any = turn.message.tool_calls
     assert [call.function.name for call in calls] == ["look", "find"]
     control.delete("/rules")
     assert said(sdk, "weather in Oslo").startswith(INTRODUCTION)

@@ -14,6 +14,14 @@ def talk(text: Any, system: str = "", model: str = "m") -> Conversation:
     return Conversation.parse({"model": model, "messages": messages})
 
 
+def after(text: str, turns: int, model: str = "m") -> Conversation:
+    """A conversation in which so many turns with tool calls have had their results."""
+    earlier = [{"role": "user", "content": "before"}, {"role": "assistant", "tool_calls": [{"id": "0"}]}]
+    turn = [{"role": "assistant", "tool_calls": [{"id": "1"}]}, {"role": "tool", "content": "{}"}]
+    messages = [*earlier, {"role": "user", "content": text}, *turn * turns]
+    return Conversation.parse({"model": model, "messages": messages})
+
+
 def book(*rules: dict[str, Any], defaults: Script | None = None) -> RuleBook:
     made = RuleBook(defaults or Script())
     made.add([Rule.parse(rule) for rule in rules])
@@ -109,3 +117,46 @@ def test_look_ups_and_conversations_are_counted_apart() -> None:
     assert (second.fail, second.silent, second.break_after) == (None, 2.0, 1)
     assert (third.fail, third.silent, third.break_after) == (None, 0.0, None)
     assert rules.decide(talk("x", model="big")).silent == 2.0
+
+
+def test_the_turn_is_told_by_the_calls_since_the_last_user_message() -> None:
+    assert [after("x", turns).turn for turns in range(3)] == [0, 1, 2]
+    empty = {"role": "assistant", "content": "said beside nothing", "tool_calls": []}
+    assert Conversation.parse({"model": "m", "messages": [{"role": "user", "content": "x"}, empty]}).turn == 0
+
+
+def test_each_turn_has_its_own_script() -> None:
+    rules = book({"match": "ruled", "steps": [{"tool": "a"}, {"tool": "b"}, {"say": "ruled"}]})
+    for text in ("[tool=a] [then] [tool=b] [then] [say=ruled]", "ruled"):
+        scripts = [rules.decide(after(text, turns)).script for turns in range(4)]
+        assert [[call.name for call in script.tools] for script in scripts] == [["a"], ["b"], [], []]
+        assert [script.say for script in scripts] == [None, None, "ruled", None]
+
+
+def test_words_and_calls_of_a_message_and_a_rule_with_steps_are_not_mixed() -> None:
+    rules = book({"match": "x", "delay": 1, "steps": [{"tool": "a"}, {"say": "ruled"}]})
+    own = [rules.decide(after("x [tool=b] [then] [tool=c]", turns)).script for turns in range(3)]
+    assert [[call.name for call in script.tools] for script in own] == [["b"], ["c"], []]
+    assert [(script.say, script.delay) for script in own] == [(None, 1), (None, 1), (None, None)]
+    plain = [rules.decide(after("x [gap=2]", turns)).script for turns in range(2)]
+    assert [(bool(script.tools), script.say, script.gap) for script in plain] == [(True, None, 2), (False, "ruled", 2)]
+    short = rules.decide(after("x [say=own]", 0)).script
+    assert (short.tools, short.say) == ((), "own")
+
+
+def test_a_message_may_say_what_follows_the_calls_of_a_rule() -> None:
+    rules = book({"match": "x", "tool": "a"})
+    scripts = [rules.decide(after("x [say=own]", turns)).script for turns in range(2)]
+    assert [(bool(script.tools), script.say) for script in scripts] == [(True, None), (False, "own")]
+
+
+def test_disturbances_are_counted_for_each_turn() -> None:
+    rules = book({"match": "ruled", "steps": [{"tool": "a", "fail": "500x1"}, {"fail": "501x1"}]})
+    for text in ("[tool=a] [fail=500x1] [then] [fail=501x1]", "ruled"):
+        seen = [rules.decide(after(text, turns)).fail for turns in (0, 1, 0, 1)]
+        assert seen == [500, 501, None, None]
+
+
+def test_without_then_a_disturbance_is_counted_over_all_turns() -> None:
+    rules = book()
+    assert [rules.decide(after("[tool=a] [fail=503x1]", turns)).fail for turns in (0, 1)] == [503, None]

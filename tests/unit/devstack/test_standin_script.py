@@ -2,8 +2,9 @@
 
 import pytest
 
+from devstack.standin.directives import parse_message, parse_rule
 from devstack.standin.pace import due_times
-from devstack.standin.script import Limited, Script, ScriptError, ToolCall, parse_message, parse_rule
+from devstack.standin.script import Limited, Script, ScriptError, ToolCall
 
 
 def test_a_message_without_directives_says_nothing() -> None:
@@ -39,11 +40,68 @@ def test_tool_calls_keep_their_order_and_their_json() -> None:
 @pytest.mark.parametrize(
     "text",
     ["[delay=soon]", "[delay=-1]", "[delay=nan]", "[tokens=1.5]", "[fail=200]", "[fail=503x]", "[tool=]",
-     "[tool=a {]", "[tool=a not json]", "[say=never closed"],
+     "[tool=a {]", "[tool=a not json]", "[say=never closed", "[piece=0]", "[insist=yes]", "[tool={}]",
+     '[tool={"name": "a", "arguments": {}, "raw": ""}]', '[tool={"name": 1}]', '[tool={"name": "a", "times": 0}]',
+     '[tool={"name": "a", "times": true}]', '[tool={"name": "a", "index": -1}]', '[tool={"name": "a", "ids": "x"}]'],
 )  # fmt: skip
 def test_a_directive_that_makes_no_sense_is_an_error(text: str) -> None:
     with pytest.raises(ScriptError):
         parse_message(text)
+
+
+def test_then_separates_the_turns_of_the_model() -> None:
+    script, plain = parse_message("go [say=I look.] [tool=a] [then] on [tool=b] [then] [say=done]")
+    turns = [script.step(number) for number in range(4)]
+    assert turns[0] == Script(say="I look.", tools=(ToolCall("a", "{}"),))
+    assert turns[1:] == [Script(tools=(ToolCall("b", "{}"),)), Script(say="done"), Script()]
+    assert plain == "go on"
+
+
+def test_without_then_what_is_said_follows_the_calls() -> None:
+    script, _ = parse_message("[say=done] [on_error=no] [tool=a] [delay=1]")
+    assert script.step(0) == Script(tools=(ToolCall("a", "{}"),), delay=1)
+    assert script.step(1) == script.step(2) == Script(say="done", on_error="no", delay=1)
+
+
+def test_a_flag_needs_no_value() -> None:
+    assert parse_message("[insist] [interleave=true]")[0] == Script(insist=True, interleave=True)
+    assert parse_rule({"insist": True, "interleave": False}) == Script(insist=True, interleave=False)
+    assert parse_message("[say]") == (Script(), "[say]")
+
+
+def test_a_call_as_an_object_may_be_a_bad_one() -> None:
+    text = r'[tool={"name": "", "raw": "{\"a]: \u0000", "id": "", "index": 3, "times": 2}]'
+    text += '[tool={"name": "b", "id": null}]'
+    bad = ToolCall("", '{"a]: \0', "", 3)
+    assert parse_message(text)[0].tools == (bad, bad, ToolCall("b", "{}", None))
+    rule = {"tool": [{"name": "a", "raw": "no json"}, {"name": "a", "arguments": [1]}]}
+    assert parse_rule(rule).tools == (ToolCall("a", "no json"), ToolCall("a", "[1]"))
+
+
+@pytest.mark.parametrize("arguments", [r'{"a": "\u0000\ud800"}', '{"a": 1, "a": 2}', "[" * 100_000 + "]" * 100_000])
+def test_arguments_are_sent_as_they_are_written(arguments: str) -> None:
+    assert parse_message(f"[tool=a {arguments}]")[0].tools == (ToolCall("a", arguments),)
+
+
+def test_an_object_that_is_nested_too_deeply_is_an_error() -> None:
+    with pytest.raises(ScriptError, match="raw"):
+        parse_message('[tool={"name": "a", "arguments": ' + "[" * 100_000 + "]" * 100_000 + "}]")
+
+
+def test_a_rule_has_steps_and_what_holds_for_all_of_them() -> None:
+    rule = {"delay": 1, "on_error": "no", "steps": [{"tool": ["a", "b"]}, {"delay": 2, "say": "x", "tool": "c {}"}]}
+    script = parse_rule(rule)
+    assert script.step(0) == Script(delay=1, on_error="no", tools=(ToolCall("a", "{}"), ToolCall("b", "{}")))
+    assert script.step(1) == Script(delay=2, on_error="no", say="x", tools=(ToolCall("c", "{}"),))
+    assert script.step(2) == Script()
+    alone = parse_rule({"steps": [{"say": "x", "tool": "a"}]})
+    assert [alone.step(0).say, alone.step(1)] == ["x", Script()]
+
+
+@pytest.mark.parametrize("steps", [[], {}, "x", [1], [{"steps": []}], [{"match": "x"}], [{"then": True}]])
+def test_steps_that_cannot_be_understood_are_an_error(steps: object) -> None:
+    with pytest.raises(ScriptError):
+        parse_rule({"steps": steps})
 
 
 def test_a_rule_has_the_same_keys_with_json_values() -> None:
