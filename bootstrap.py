@@ -26,6 +26,9 @@ from workspace.agent_health import AgentHealth
 from workspace.agent_store import AgentStore
 from workspace.alerts import Alerts
 from workspace.announcements import Announcements
+from workspace.approvals.grants import Grants
+from workspace.approvals.manager import ApprovalManager
+from workspace.approvals.requests import ApprovalRequests
 from workspace.broadcast import Broadcaster
 from workspace.broker_queues import BrokerQueues
 from workspace.cancellation import Cancellation
@@ -35,6 +38,7 @@ from workspace.claims import Claims
 from workspace.direct_run import DirectRun
 from workspace.endings import Endings
 from workspace.event_publisher import EventPublisher
+from workspace.files import WorkspaceFiles
 from workspace.explanations import Explanations
 from workspace.hosted_space import HostServices
 from workspace.idempotency import Receipts
@@ -47,7 +51,9 @@ from workspace.llm import ModelClient
 from workspace.manager import WorkerSpaceManager
 from workspace.oversight import Oversight
 from workspace.reports import Reports
+from workspace.resuming import Resumption
 from workspace.runner import AgentRunner
+from workspace.sandbox import Sandbox
 from workspace.space import SpaceServices
 from workspace.space_store import SpaceStore
 from workspace.survey import Surveyor, WorkspaceStore
@@ -57,6 +63,12 @@ from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
 from workspace.sweeping.untold import Untold
 from workspace.task_waits import TaskWaits
+from workspace.tools.catalogue import CATALOGUE
+from workspace.tools.client_calls import ToolCalls
+from workspace.tools.executor import ToolExecutor
+from workspace.tools.ledger import ToolLedger
+from workspace.tools.registry import Resources, ToolRegistry
+from workspace.tools.toolbox import ToolServices
 from workspace.user_cap import UserCap
 
 
@@ -115,6 +127,8 @@ class _Core(NamedTuple):
     chats: ChatStore
     user_cap: UserCap
     endings: Endings
+    approvals: ApprovalManager
+    tool_calls: ToolCalls
     services: SpaceServices
 
 
@@ -149,7 +163,20 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
         queue_limit=settings.agent_queue_limit,
         remember_host=settings.agent_idle_timeout / 2,
     )
-    return _Core(settings, database, client, publisher, agents, chats, user_cap, endings, services)
+    resumption = Resumption(bus, broadcaster)
+    return _Core(
+        settings=settings,
+        database=database,
+        client=client,
+        publisher=publisher,
+        agents=agents,
+        chats=chats,
+        user_cap=user_cap,
+        endings=endings,
+        approvals=ApprovalManager(database, publisher, resumption, Grants(database), settings),
+        tool_calls=ToolCalls(database, publisher, resumption, output_limit=settings.tool_output_limit),
+        services=services,
+    )
 
 
 def build_web(settings: Settings | None = None) -> Web:
@@ -172,6 +199,9 @@ def build_web(settings: Settings | None = None) -> Web:
         oversight=Oversight(core.database, surveyor),
         alerts=core.services.alerts,
         census=Census(core.database),
+        approvals=core.approvals,
+        tool_calls=core.tool_calls,
+        tools=ToolRegistry(CATALOGUE),
     )
 
 
@@ -217,13 +247,14 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         settings=settings,
         ledger=Ledger(core.database, history_messages=settings.history_messages, user_task_cap=settings.user_task_cap),
         publisher=core.publisher,
-        runner=AgentRunner(model, progress_interval=settings.progress_interval),
+        runner=AgentRunner(model, settings),
         bus=core.services.bus,
         health=health,
         announcements=announcements,
         load_config=core.agents.config,
         user_cap=core.user_cap,
         waits=TaskWaits(core.client),
+        tools=_tools(core),
     )
     return Node(
         settings=settings,
@@ -241,6 +272,27 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         broker=core.services.broker,
         reports=Reports(core.client),
         subscriber=redis_subscriber(settings),
+    )
+
+
+def _tools(core: _Core) -> ToolServices:
+    settings = core.settings
+    files = WorkspaceFiles(
+        settings.data_dir / "files",
+        quota_bytes=settings.workspace_quota_bytes,
+        quota_entries=settings.workspace_quota_entries,
+        largest_file=settings.file_size_limit,
+        owner=None,
+        output_limit=settings.tool_output_limit,
+    )
+    resources = Resources(files, Sandbox())
+    return ToolServices(
+        executor=ToolExecutor(ToolRegistry(CATALOGUE), resources, output_limit=settings.tool_output_limit),
+        ledger=ToolLedger(core.database),
+        requests=ApprovalRequests(settings, core.approvals.grants),
+        grants=core.approvals.grants,
+        publisher=core.publisher,
+        settings=settings,
     )
 
 
@@ -269,6 +321,9 @@ def _sweeper(core: _Core, lost_hosts: LostHosts) -> Sweeper:
         {
             "expired": overdue.end_old_runs,
             "overdue": overdue.end_overdue,
+            "declined": core.approvals.expire_due,
+            "warned": core.approvals.warn_due,
+            "unanswered": core.tool_calls.expire_due,
             "buried": lost_hosts.bury,
             "lost": lost_hosts.fail_lost,
             "released": outbox.release_held,

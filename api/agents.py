@@ -27,6 +27,7 @@ def list_agents(query: AgentQuery) -> AgentListing:
 @agents.on("POST", "/agents/", answers=AgentResponse, status=201)
 def create_agent(json: AgentConfig) -> tuple[AgentResponse, int]:
     """Make an agent."""
+    web().tools.check_names(json.tools)
     return AgentResponse.of(workspace().add_agent(json)), 201
 
 
@@ -39,6 +40,7 @@ def get_agent(agent_id: UUID) -> AgentResponse:
 @agents.on("PUT", "/agents/<uuid:agent_id>/", answers=AgentResponse)
 def replace_agent(agent_id: UUID, json: AgentConfig) -> AgentResponse:
     """Replace an agent's config: the limit takes effect at once, the rest with its next task."""
+    web().tools.check_names(json.tools)
     return AgentResponse.of(workspace().replace_agent(agent_id, json))
 
 

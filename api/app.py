@@ -5,6 +5,7 @@ from flask_cors import CORS
 
 from api.admin import admin_workspaces
 from api.agents import agents
+from api.approvals import approvals
 from api.chat import chat
 from api.docs import docs
 from api.errors import init_errors
@@ -19,6 +20,7 @@ from api.parts import Web
 from api.projects import projects
 from api.strict_json import StrictJSONProvider, StrictRequest
 from api.tokens import TokenVerifier
+from api.tool_calls import tool_calls
 from api.turns import Turns, init_turns
 from api.workspaces import workspaces
 from bootstrap import build_web
@@ -52,7 +54,7 @@ def create_app(web: Web | None = None) -> Flask:
             streams_per_user=settings.max_streams_per_user,
         ),
     )
-    mount(app, projects, workspaces, agents, chat, events, admin_workspaces)
+    mount(app, projects, workspaces, agents, chat, events, approvals, tool_calls, admin_workspaces)
     app.register_blueprint(operations)
     app.register_blueprint(docs)
     openapi.app = app

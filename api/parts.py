@@ -9,12 +9,15 @@ from settings import Settings
 from workspace.account_store import Accounts, ProjectStore
 from workspace.agent_store import AgentStore
 from workspace.alerts import Alerts
+from workspace.approvals.manager import ApprovalManager
 from workspace.census import Census
 from workspace.chat_store import ChatStore
 from workspace.explanations import Explanations
 from workspace.manager import WorkerSpaceManager
 from workspace.oversight import Oversight
 from workspace.survey import WorkspaceStore
+from workspace.tools.client_calls import ToolCalls
+from workspace.tools.registry import ToolRegistry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +38,6 @@ class Web:
     oversight: Oversight
     alerts: Alerts
     census: Census
+    approvals: ApprovalManager
+    tool_calls: ToolCalls
+    tools: ToolRegistry

@@ -24,7 +24,7 @@ def list_projects(query: PageQuery) -> ProjectListing:
 @projects.on("POST", "/projects/", answers=ProjectResponse, status=201)
 def create_project(json: ProjectRequest) -> tuple[ProjectResponse, int]:
     """Make a project."""
-    return ProjectResponse.of(web().projects.create(account().user_id, json.name, json.description)), 201
+    return ProjectResponse.of(web().projects.create(account().user_id, json.content)), 201
 
 
 @projects.on("GET", "/projects/<uuid:project_id>/", answers=ProjectResponse)
@@ -35,8 +35,8 @@ def get_project() -> ProjectResponse:
 
 @projects.on("PUT", "/projects/<uuid:project_id>/", answers=ProjectResponse)
 def replace_project(json: ProjectRequest) -> ProjectResponse:
-    """Replace a project's name and description."""
-    return ProjectResponse.of(web().projects.update(key(), json.name, json.description))
+    """Replace a project's name, description and where its tools are carried out."""
+    return ProjectResponse.of(web().projects.update(key(), json.content))
 
 
 @projects.on("DELETE", "/projects/<uuid:project_id>/", answers=None, status=204)

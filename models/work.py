@@ -136,7 +136,7 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     epoch: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime | None] = mapped_column()
     """Of its last start."""
-    ran_seconds: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    ran_seconds: Mapped[float] = mapped_column(server_default="0")
     """Of its own running time before its last start: what it waits for a person is not in it."""
     finished_at: Mapped[datetime | None] = mapped_column()
     result: Mapped[str | None] = mapped_column(Text)

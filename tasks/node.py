@@ -206,10 +206,11 @@ class Node:
         if agent is None or tenure is None or tenure.suspended:
             return self._refuse(task_id, queue_name)
         slot = self.queues.enter(agent, task_id, message_id)
-        if slot is Refusal.DETACHED:
-            return self._refuse(task_id, queue_name)
+        if slot is Refusal.FULL:
+            return False
         if isinstance(slot, Refusal):
-            return slot is Refusal.DUPLICATE
+            # It is told twice; or it was parked, has its answer, and has not quite left its slot of before.
+            return self._refuse(task_id, queue_name)
         try:
             tenure.touch()
             host = self._claims.host(tenure.epoch)

@@ -10,6 +10,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 
 from models import ChatSession, Project, Task, User, UserAgent, Workspace, new_id
+from models.statuses import ToolExecution
 from models.tenancy import Database
 from workspace.cancellation import lock_tasks
 from workspace.errors import DefaultProjectKept, NotFound
@@ -75,15 +76,24 @@ class Accounts:
             return session.scalars(select(User.id).where(User.subject == subject)).one()
 
 
+class ProjectContent(NamedTuple):
+    """What a person sets of a project."""
+
+    name: str
+    description: str
+    tool_execution: ToolExecution
+    """Where its tools are carried out; a change counts from the next turn of a model on."""
+
+
 class ProjectStore:
     """Reads and writes projects, within one tenant at a time. Each project has its workspace's row from the start."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, user_id: UUID, name: str, description: str) -> Project:
+    def create(self, user_id: UUID, content: ProjectContent) -> Project:
         """Make a project."""
-        project = Project(id=new_id(), user_id=user_id, name=name, description=description)
+        project = Project(id=new_id(), user_id=user_id, **content._asdict())
         with self._database.tenant_session(user_id) as session:
             session.add(project)
             session.flush()
@@ -108,8 +118,8 @@ class ProjectStore:
             raise NotFound
         return project
 
-    def update(self, key: WorkspaceKey, name: str, description: str) -> Project:
-        """Replace a project's name and description.
+    def update(self, key: WorkspaceKey, content: ProjectContent) -> Project:
+        """Replace what a person sets of a project.
 
         Raises:
             NotFound: the user has no such project.
@@ -120,7 +130,8 @@ class ProjectStore:
             ).one_or_none()
             if project is None:
                 raise NotFound
-            project.name, project.description = name, description
+            for name, value in content._asdict().items():
+                setattr(project, name, value)
             session.commit()
         return project
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from models import Run, Task, Workspace, utc_now
 from models.statuses import CancelReason, RunMode, RunStatus, TaskStatus, WorkspaceState
 from models.tenancy import Database
+from workspace.approvals.closing import ClosedApproval, close_tasks
 from workspace.errors import AgentDeleted, Cancelled, DeadlineExceeded, NotFound, RunFailure
 from workspace.events import Failure
 from workspace.ledger import QueuedTask, release_next
@@ -67,6 +68,8 @@ class Ending:
     """Tasks that a node works on: it has to be told."""
     released: list[QueuedTask] = field(default_factory=list)
     """What may start now; it has to be sent."""
+    closed: list[ClosedApproval] = field(default_factory=list)
+    """What was asked of the owner and is needed no more; it has to be told of."""
 
     @property
     def status(self) -> RunStatus:
@@ -92,7 +95,9 @@ def end_runs(session: Session, key: WorkspaceKey, runs: Collection[UUID], reason
     ending.at_work = [task.id for task in tasks if task.status is TaskStatus.RUNNING]
     spared = set() if reason in _AT_ONCE else set(ending.at_work)
     working = {task.run_id for task in tasks if task.id in spared}
-    _end_tasks(session, [task.id for task in tasks if task.id not in spared], ending)
+    ends = [task.id for task in tasks if task.id not in spared]
+    _end_tasks(session, ends, ending)
+    ending.closed = close_tasks(session, ends)
     _mark(session, working, reason)
     ending.ended = _end_idle(session, [run for run in runs if run not in working], ending)
     for session_id in {run.session_id for run in ending.ended}:

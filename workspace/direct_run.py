@@ -126,7 +126,7 @@ class DirectRun:
                 log.exception("task_crashed")
                 outcome = Failed(failure=InternalFailure(), usage=Usage())
             if isinstance(outcome, Pause):
-                self._after_park(task, slot)
+                self._after_park(task, outcome, slot)
                 return True
             try:
                 self._settle(task, outcome, slot)
@@ -185,14 +185,14 @@ class DirectRun:
 
         return self._runner.run(assignment, send, stop, tell_backoff)
 
-    def _after_park(self, task: StartedTask, slot: Slot) -> None:
+    def _after_park(self, task: StartedTask, pause: Pause, slot: Slot) -> None:
         """Tell that the task waits; it is another's as soon as its answer comes, so nothing of it is touched here."""
         status = [_status(task, *self._health.status(task.agent_id))] if slot.is_alone() else []
         waits = TaskWaiting(
             agent_id=task.agent_id,
             agent_name=task.agent_name,
-            reason="approval",
-            detail="Waits for an answer; it holds no place of the agent meanwhile.",
+            reason=pause.waits.reason.value,
+            detail=pause.waits.detail,
         )
         self._publisher.publish(_scope(task), waits, *status)
         self._let_go(task.key.user_id)
@@ -240,7 +240,8 @@ class DirectRun:
         changed = patiently(lambda: self._health.record(task.key, task.agent_id, outcome))
         if changed or slot.is_alone():
             events.append(_status(task, *self._health.status(task.agent_id)))
-        if self._publisher.publish(_scope(task), *events) is not None:
+        closed = [approval.event() for approval in settled.closed]
+        if self._publisher.publish(_scope(task), *closed, *events) is not None:
             self._announcements.add(task.run_id)
         # After its own end was told, so that a stream never shows the next run of a session before that.
         if settled.next_task:

@@ -35,6 +35,11 @@ class Endings:
         """Stop, tell and send; to be called after the commit."""
         if ending.at_work:
             self._broadcaster.tell(Change.TASKS_CANCELLED, key, task_ids=ending.at_work, reason=ending.reason)
+        for approval in ending.closed:
+            scope = EventScope(
+                key=key, session_id=approval.session_id, run_id=approval.run_id, task_id=approval.task_id
+            )
+            self._publisher.publish(scope, approval.event())
         told = []
         payload = RunFailed if ending.status is RunStatus.FAILED else RunCancelled
         for run in ending.ended:

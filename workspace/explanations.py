@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Run, Task, UserAgent, Workspace
-from models.statuses import HeldReason, TaskStatus
+from models import ApprovalRequest, Run, Task, ToolCall, UserAgent, Workspace
+from models.statuses import ApprovalStatus, HeldReason, TaskStatus, ToolCallStatus
 from models.tenancy import Database
 from workspace.agent_config import AgentConfig
 from workspace.names import WorkspaceKey
@@ -26,6 +26,8 @@ class WaitCode(StrEnum):
     STARTING = "starting"
     MODEL = "model"
     MODEL_BACKOFF = "model_backoff"
+    APPROVAL = "approval"
+    CLIENT_TOOL = "client_tool"
     CANCELLING = "cancelling"
 
 
@@ -41,6 +43,10 @@ class Why(NamedTuple):
     """The run that it waits for."""
     retry_in: float | None = None
     """Seconds until the model is asked again."""
+    approval_ids: tuple[UUID, ...] = ()
+    """What its owner has to answer."""
+    tool_call_ids: tuple[UUID, ...] = ()
+    """What its owner's client has to carry out."""
 
 
 class Explanations:
@@ -72,8 +78,37 @@ class Explanations:
                 return self._session(key, run, task)
             case TaskStatus.QUEUED, _:
                 return self._queued(key, task)
+            case TaskStatus.WAITING, _:
+                return self._parked(key, task)
             case _:
                 return self._running(key, task)
+
+    def _parked(self, key: WorkspaceKey, task: Task) -> Why:
+        with self._database.tenant_session(key.user_id) as session:
+            approvals = session.scalars(
+                select(ApprovalRequest.id)
+                .where(ApprovalRequest.task_id == task.id, ApprovalRequest.status == ApprovalStatus.PENDING)
+                .order_by(ApprovalRequest.id)
+            ).all()
+            calls = session.scalars(
+                select(ToolCall.id)
+                .where(ToolCall.task_id == task.id, ToolCall.status == ToolCallStatus.RUNNING)
+                .order_by(ToolCall.id)
+            ).all()
+        if approvals:
+            return Why(
+                WaitCode.APPROVAL,
+                f"Agent {task.agent_name} waits for your answer to {len(approvals)} of its questions.",
+                task.agent_name,
+                approval_ids=tuple(approvals),
+                tool_call_ids=tuple(calls),
+            )
+        return Why(
+            WaitCode.CLIENT_TOOL,
+            f"Agent {task.agent_name} waits for your client to carry out {len(calls)} of its tools.",
+            task.agent_name,
+            tool_call_ids=tuple(calls),
+        )
 
     def _session(self, key: WorkspaceKey, run: Run, task: Task) -> Why:
         with self._database.tenant_session(key.user_id) as session:

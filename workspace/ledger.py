@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from models import Json, new_id, utc_now
 from models.statuses import CancelReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
+from workspace.approvals.closing import ClosedApproval, close_tasks
 from workspace.events import Failure, Usage
 from workspace.history import PastMessage
 from workspace.ledger_statements import (
@@ -85,6 +86,8 @@ class Settled(NamedTuple):
     next_task: QueuedTask | None
     crowded: bool
     """Whether tasks of the user may wait for the user-wide cap: `workspace.user_cap` has to look."""
+    closed: list[ClosedApproval]
+    """What was asked of the owner and is needed no more."""
 
 
 _REJOINING = ("task", "agent", "host_node", "host_epoch")
@@ -205,11 +208,13 @@ class Ledger:
             row = statement.execute(session, values).one_or_none()
             if row is None:
                 return None
+            # One that is complete has nothing open.
+            closed = close_tasks(session, [task.id]) if failure else []
             next_task = release_next(session, task.key, task.session_id)
             session.commit()
         # Tasks that start at this very moment are not counted yet: half of the cap leaves room for them.
         crowded = row.waits_for_cap or row.running * 2 >= self._user_task_cap
-        return Settled(message_id, next_task, crowded)
+        return Settled(message_id, next_task, crowded, closed)
 
     def requeue(self, task: StartedTask) -> bool:
         """Put a task that wrote nothing yet back to `queued`, for whichever node hosts the workspace next.

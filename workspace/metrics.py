@@ -60,7 +60,7 @@ LEASE_RENEWALS = Counter("codelab_lease_renewals_total", "Renewals of a node's l
 TOOL_CALLS = Counter("codelab_tool_calls_total", "Tools carried out here", ["tool", "outcome"])
 TOOL_SECONDS = Histogram("codelab_tool_seconds", "Time of a tool", ["tool"], buckets=_SLOW)
 CLIENT_CALLS = Counter("codelab_client_tool_calls_total", "Tools that owners' clients were asked for", ["outcome"])
-TASKS_PARKED = Counter("codelab_tasks_parked_total", "Tasks that began to wait for a person or a client")
+TASKS_PARKED = Counter("codelab_tasks_parked_total", "Tasks that began to wait for a person or a client", ["reason"])
 APPROVALS_ASKED = Counter("codelab_approvals_asked_total", "Approvals asked for", ["type", "risk"])
 APPROVALS_RESOLVED = Counter(
     "codelab_approvals_resolved_total",

@@ -72,7 +72,7 @@ class Resumption:
         self._broadcaster = broadcaster
 
     def send(self, resumed: Resumed | None) -> None:
-        """Put a task on its agent's queue, and see that a node consumes that queue: it may have been let go meanwhile."""
+        """Put a task on its agent's queue, and see that a node consumes that: it may have been let go meanwhile."""
         if resumed is None:
             return
         key = resumed.task.key

@@ -18,7 +18,7 @@ from workspace.llm import ModelClient, ModelRequest
 from workspace.model_stream import AskedCall
 from workspace.progress import Progress, SendProgress, TellBackoff
 from workspace.tools.context import Clock
-from workspace.tools.transcript import ToolTurn
+from workspace.tools.transcript import ToolTurn, Waits
 from workspace.usage import NO_USAGE, total
 
 
@@ -47,6 +47,7 @@ class Pause:
     """The agent waits for a person or a client; the rows say for what, and bring it back."""
 
     usage: Usage
+    waits: Waits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +71,11 @@ class Toolbox(Protocol):
     definitions: Sequence[Json]
     """What the model is offered."""
 
-    def past(self, clock: Clock) -> list[ToolTurn] | None:
-        """Return the turns of the task before this start, finished where one was not; `None`: it has to wait on."""
+    def past(self, clock: Clock) -> list[ToolTurn] | Waits:
+        """Return the turns of the task before this start, the last one finished, if that does not have to wait on."""
 
-    def carry_out(self, number: int, turn: CallTools, clock: Clock) -> ToolTurn | None:
-        """Carry out what the model asks for in a turn; `None`: the task is parked until an answer comes."""
+    def carry_out(self, number: int, turn: CallTools, clock: Clock) -> ToolTurn | Waits:
+        """Carry out what the model asks for in a turn; where that has to wait, the task is parked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +130,8 @@ class AgentRunner:
         clock = _clock(stop, assignment.deadline)
         try:
             past = assignment.tools.past(clock)
-            if past is None:
-                return Pause(usage=course.usage)
+            if isinstance(past, Waits):
+                return Pause(usage=course.usage, waits=past)
             for turn in past:
                 course.add(turn)
             while True:
@@ -141,8 +142,8 @@ class AgentRunner:
                         return step
                     case CallTools():
                         done = assignment.tools.carry_out(course.turn, step, clock)
-                        if done is None:
-                            return Pause(usage=total(course.usage, step.usage))
+                        if isinstance(done, Waits):
+                            return Pause(usage=total(course.usage, step.usage), waits=done)
                         course.add(done)
                     case _:
                         assert_never(step)

@@ -161,6 +161,8 @@ class WhyResponse(ResponseModel):
     queue_position: int | None = Field(description="tasks ahead of it on the agent's queue")
     run_id: UUID | None = Field(description="the run that it waits for")
     retry_in: float | None = Field(description="seconds until the model is asked again")
+    approval_ids: list[UUID] = Field(description="what its owner has to answer")
+    tool_call_ids: list[UUID] = Field(description="what its owner's client has to carry out")
 
 
 class RunResponse(RunSummary):

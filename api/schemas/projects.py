@@ -8,6 +8,8 @@ from pydantic import Field
 
 from api.schemas.common import RequestModel, ResponseModel, Text
 from models import Project
+from models.statuses import ToolExecution
+from workspace.account_store import ProjectContent
 
 
 class ProjectRequest(RequestModel):
@@ -15,6 +17,16 @@ class ProjectRequest(RequestModel):
 
     name: Text = Field(min_length=1, max_length=128)
     description: Text = Field("", max_length=10_000)
+    tool_execution: ToolExecution = Field(
+        ToolExecution.SERVER,
+        description="`client`: file and command tools are carried out by the caller's own program, which is asked by "
+        "`tool_request` events; what it changes counts from the next turn of a model on",
+    )
+
+    @property
+    def content(self) -> ProjectContent:
+        """What is asked for."""
+        return ProjectContent(self.name, self.description, self.tool_execution)
 
 
 class ProjectResponse(ResponseModel):
@@ -24,6 +36,7 @@ class ProjectResponse(ResponseModel):
     name: str
     description: str
     is_default: bool
+    tool_execution: ToolExecution
     created_at: datetime
     updated_at: datetime
 

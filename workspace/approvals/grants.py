@@ -1,4 +1,4 @@
-"""Grants: the owner's standing yes to a class of calls. This tool, these arguments, this much risk, here, until then."""
+"""Grants: the owner's standing yes to a class of calls: this tool, these arguments, this risk, here, until then."""
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta

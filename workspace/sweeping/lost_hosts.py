@@ -14,6 +14,7 @@ from models.tenancy import Database
 from workspace.agent_bus import AgentBus
 from workspace.alerts import Alerts
 from workspace.announcements import mark_announced
+from workspace.approvals.closing import ClosedApproval, close_tasks
 from workspace.cancellation import end_status, failure_of
 from workspace.claims import Claims
 from workspace.errors import DeadlineExceeded, RunFailure, WorkerLost
@@ -131,6 +132,7 @@ class LostHosts:
             failure = Failure(error_code=reason.code, detail=reason.detail, retryable=reason.retryable)
             error = failure.model_dump(mode="json")
             _end_task(session, task, task_status, error)
+            closed = close_tasks(session, [task.task_id])
             settle_run(session, task.run_id, run_status, error=error)
             next_task = release_next(session, task.key, task.session_id)
             session.commit()
@@ -140,12 +142,12 @@ class LostHosts:
             self._alerts.raise_alert(
                 AlertKind.WORKER_LOST, key=task.key, detail="A node was lost while it worked on a task."
             )
-        self._tell(task, run_status, failure)
+        self._tell(task, run_status, failure, closed)
         self._send([next_task] if next_task else [])
         self._send(self._user_cap.release(task.key.user_id))
         return True
 
-    def _tell(self, task: _Lost, run_status: RunStatus, failure: Failure) -> None:
+    def _tell(self, task: _Lost, run_status: RunStatus, failure: Failure, closed: Sequence[ClosedApproval]) -> None:
         scope = EventScope(key=task.key, session_id=task.session_id, run_id=task.run_id, task_id=task.task_id)
         told: list[Payload] = [RunCancelled(mode=RunMode.DIRECT, error=failure)]
         if run_status is RunStatus.FAILED:
@@ -153,7 +155,7 @@ class LostHosts:
                 TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=failure),
                 RunFailed(mode=RunMode.DIRECT, error=failure),
             ]
-        if self._publisher.publish(scope, *told):
+        if self._publisher.publish(scope, *(approval.event() for approval in closed), *told):
             mark_announced(self._database, [task.run_id])
 
     def _send(self, tasks: Sequence[QueuedTask]) -> None:

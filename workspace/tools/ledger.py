@@ -22,6 +22,7 @@ from workspace.ledger import StartedTask
 from workspace.tools.digest import digest
 from workspace.tools.errors import ToolErrorCode
 from workspace.tools.results import ToolResult
+from workspace.tools.transcript import WaitReason, Waits
 
 _BEGINS = (ToolCallStatus.REQUESTED, ToolCallStatus.RUNNING)
 _LOST = ToolResult.failure(
@@ -141,19 +142,19 @@ class ToolLedger:
             session.commit()
         return call
 
-    def park(self, task: StartedTask, number: int, usage: Usage) -> bool:
+    def park(self, task: StartedTask, number: int, usage: Usage) -> Waits | None:
         """Let the task wait, if a call of its turn is open and none may run.
 
         An answer that came before this is seen here; one that comes after it finds the task parked.
 
         Returns:
-            Whether it waits now; otherwise there is something to do, or nothing is open any more.
+            What it waits for now; `None`: there is something to do, or nothing is open any more.
         """
         with self._database.tenant_session(task.key.user_id) as session:
             _lock_own(session, task)
             open_calls = [call for call in _calls(session, task, number) if not call.status.is_final]
             if not open_calls or any(call.status is ToolCallStatus.REQUESTED for call in open_calls):
-                return False
+                return None
             session.execute(
                 update(Task)
                 .where(Task.id == task.id)
@@ -173,7 +174,18 @@ class ToolLedger:
                 .execution_options(synchronize_session=False)
             )
             session.commit()
-        return True
+        return _waits(open_calls)
+
+
+def _waits(calls: Sequence[ToolCall]) -> Waits:
+    asked = [call for call in calls if call.status is ToolCallStatus.AWAITING_APPROVAL]
+    if asked:
+        return Waits(WaitReason.APPROVAL, f"Waits for its owner's answer to {_named(asked)}.")
+    return Waits(WaitReason.CLIENT_TOOL, f"Waits for its owner's client to carry out {_named(calls)}.")
+
+
+def _named(calls: Sequence[ToolCall]) -> str:
+    return ", ".join(sorted({call.tool for call in calls}))
 
 
 def approved(session: Session, call: ToolCall) -> bool:

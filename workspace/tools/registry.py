@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 from pydantic import BaseModel, ConfigDict
 
 from models import Json
+from workspace.errors import InvalidInput
 from workspace.tools.context import Clock, WorkspaceContext
 
 if TYPE_CHECKING:
@@ -98,6 +99,16 @@ class ToolRegistry:
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse names of tools that there are not.
+
+        Raises:
+            InvalidInput: one is unknown.
+        """
+        unknown = sorted(set(names) - self._tools.keys())
+        if unknown:
+            raise InvalidInput(f"There are no such tools: {', '.join(unknown)}. Known are {', '.join(self.names)}.")
 
     @property
     def names(self) -> list[str]:

@@ -33,7 +33,7 @@ from workspace.tools.executor import ToolExecutor
 from workspace.tools.ledger import ToolLedger, TurnRows, approved, used_ids
 from workspace.tools.results import ToolResult, as_answer
 from workspace.tools.risk import Risk, RiskLevel, assess
-from workspace.tools.transcript import AnsweredCall, ToolTurn
+from workspace.tools.transcript import AnsweredCall, ToolTurn, Waits
 from workspace.usage import NO_USAGE, total
 
 
@@ -74,8 +74,8 @@ class TaskTools:
             agent_id=task.agent_id,
         )
 
-    def past(self, clock: Clock) -> list[ToolTurn] | None:
-        """Return the task's turns before this start, the last one finished; `None` if it has to wait on.
+    def past(self, clock: Clock) -> list[ToolTurn] | Waits:
+        """Return the task's turns before this start, the last one finished, if that does not have to wait on.
 
         Raises:
             Interrupted: the task was stopped, or is not this node's any more.
@@ -89,13 +89,13 @@ class TaskTools:
             usage = Usage.model_validate(turn.usage)
             self._usage = total(self._usage, usage)
             calls = self._work(turn.number, clock)
-            if calls is None:
-                return None
+            if isinstance(calls, Waits):
+                return calls
             turns.append(ToolTurn(number=turn.number, said=turn.said, calls=_answered(calls), usage=usage))
         return turns
 
-    def carry_out(self, number: int, turn: CallTools, clock: Clock) -> ToolTurn | None:
-        """Carry out a turn's calls; `None`: the task is parked.
+    def carry_out(self, number: int, turn: CallTools, clock: Clock) -> ToolTurn | Waits:
+        """Carry out a turn's calls; where one has to wait, the task is parked.
 
         Raises:
             Interrupted: the task was stopped, or is not this node's any more.
@@ -105,8 +105,8 @@ class TaskTools:
         self._used |= {call.call_id for call in parsed}
         self._write(number, turn, parsed)
         calls = self._work(number, clock)
-        if calls is None:
-            return None
+        if isinstance(calls, Waits):
+            return calls
         return ToolTurn(number=number, said=turn.text, calls=_answered(calls), usage=turn.usage)
 
     # -- intent ----------------------------------------------------------------------------------------------
@@ -185,8 +185,8 @@ class TaskTools:
 
     # -- carrying out ----------------------------------------------------------------------------------------
 
-    def _work(self, number: int, clock: Clock) -> list[ToolCall] | None:
-        """Carry out what may run of a turn, until all of it has an answer; `None`: the rest has to wait."""
+    def _work(self, number: int, clock: Clock) -> list[ToolCall] | Waits:
+        """Carry out what may run of a turn, until all of it has an answer or the rest has to wait."""
         ledger = self._services.ledger
         while True:
             calls = patiently(lambda: ledger.turn(self._task, number))
@@ -195,9 +195,10 @@ class TaskTools:
             for call in calls:
                 if call.status is ToolCallStatus.REQUESTED:
                     self._carry_out(call, clock)
-            if patiently(lambda: ledger.park(self._task, number, self._usage)):
-                TASKS_PARKED.inc()
-                return None
+            waits = patiently(lambda: ledger.park(self._task, number, self._usage))
+            if waits is not None:
+                TASKS_PARKED.labels(waits.reason.value).inc()
+                return waits
 
     def _carry_out(self, call: ToolCall, clock: Clock) -> None:
         clock.check()

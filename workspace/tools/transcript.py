@@ -1,9 +1,17 @@
 """A turn in which the model called tools, with what came of them, as the model is shown it again."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from workspace.events import Usage
+
+
+class WaitReason(StrEnum):
+    """What a parked task waits for."""
+
+    APPROVAL = "approval"
+    CLIENT_TOOL = "client_tool"
 
 
 class AnsweredCall(NamedTuple):
@@ -15,6 +23,13 @@ class AnsweredCall(NamedTuple):
     """As JSON."""
     answer: str
     """As JSON."""
+
+
+class Waits(NamedTuple):
+    """The rest of a turn waits for a person or a client; the task holds nothing meanwhile."""
+
+    reason: WaitReason
+    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,142 @@
+"""Approvals and grants over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.common import PageQuery, RequestModel, ResponseModel, Text
+from models import ApprovalGrant, ApprovalRequest
+from models.statuses import ApprovalStatus, ApprovalType, Decision
+from workspace.approvals.grants import GrantScope, Remember
+from workspace.approvals.manager import ApprovalFilter, BatchOutcome, shown_status
+from workspace.errors import ErrorCode
+
+DAY = 86_400
+MOST_IDS = 100
+
+Reason = Annotated[Text, Field(min_length=1, max_length=2_000)]
+
+
+class ApprovalQuery(PageQuery):
+    """Which approvals are wanted."""
+
+    status: ApprovalStatus | None = None
+    type: ApprovalType | None = None
+    session_id: UUID | None = None
+    run_id: UUID | None = None
+
+    def filter(self) -> ApprovalFilter:
+        """Return it as the store takes it."""
+        return ApprovalFilter(status=self.status, type=self.type, session_id=self.session_id, run_id=self.run_id)
+
+
+class RememberRequest(RequestModel):
+    """A yes that is to count for a class of calls, too."""
+
+    scope: GrantScope = Field(GrantScope.RUN, description="where it counts")
+    patterns: dict[str, Any] | None = Field(
+        None,
+        description='by argument, such as `{"path": "src/**"}`; null: exactly what is asked for, whatever is written',
+    )
+    seconds: int = Field(DAY, ge=1, le=30 * DAY, description="how long it counts")
+
+    def remember(self) -> Remember:
+        """Return it as the manager takes it."""
+        return Remember(self.scope, self.patterns, self.seconds)
+
+
+class ConfirmRequest(RequestModel):
+    """The owner's answer."""
+
+    decision: Decision
+    reason: Reason | None = Field(None, description="the agent is told")
+    remember: RememberRequest | None = Field(None, description="only with `approve`")
+
+
+class ExtendRequest(RequestModel):
+    """More time for an answer."""
+
+    seconds: int | None = Field(None, ge=1, le=DAY, description="to add; null: as many as there were at first")
+
+
+class BatchRequest(RequestModel):
+    """The same answer to several approvals."""
+
+    ids: list[UUID] = Field(min_length=1, max_length=MOST_IDS)
+    decision: Decision
+    reason: Reason | None = None
+
+
+class ApprovalResponse(ResponseModel):
+    """A question to the owner, open or answered."""
+
+    id: UUID
+    type: ApprovalType
+    status: ApprovalStatus
+    payload: dict[str, Any] = Field(
+        description="of a tool call: `tool, arguments, risk, reasons, agent_id, agent_name, ask`"
+    )
+    timeout: int = Field(description="seconds from `created_at` to `expires_at`")
+    expires_at: datetime
+    created_at: datetime
+    resolved_at: datetime | None
+    decision: Decision | None
+    reason: str | None
+    session_id: UUID
+    run_id: UUID
+    task_id: UUID | None
+    tool_call_id: UUID | None
+
+    @classmethod
+    def of(cls, approval: ApprovalRequest) -> Self:
+        """Return the response for a row."""
+        response = cls.model_validate(approval, from_attributes=True)
+        return response.model_copy(update={"status": shown_status(approval)})
+
+
+class BatchItem(ResponseModel):
+    """What came of one approval of a batch."""
+
+    id: UUID
+    status: ApprovalStatus | None = Field(description="null where the answer was not taken")
+    error_code: ErrorCode | None
+    detail: str | None
+
+    @classmethod
+    def of(cls, outcome: BatchOutcome) -> Self:
+        """Return the response for an outcome."""
+        status = outcome.approval.status if outcome.approval is not None else None
+        error = outcome.error
+        return cls(
+            id=outcome.id,
+            status=status,
+            error_code=error.code if error else None,
+            detail=error.detail if error else None,
+        )
+
+
+class BatchResponse(ResponseModel):
+    """What came of each, in the order in which they were given."""
+
+    items: list[BatchItem]
+
+
+class GrantResponse(ResponseModel):
+    """A standing yes."""
+
+    id: UUID
+    tool: str
+    patterns: dict[str, Any]
+    risk: str = Field(description="the most that a call may risk to be covered")
+    session_id: UUID | None = Field(description="null: it counts in the whole project")
+    run_id: UUID | None = Field(description="null: it counts in every run of its session or project")
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, grant: ApprovalGrant) -> Self:
+        """Return the response for a row."""
+        return cls.model_validate(grant, from_attributes=True)

@@ -1,0 +1,8 @@
+"""Every tool of the deployment. What is not here no agent can do."""
+
+from typing import Final
+
+from workspace.tools.files import list_directory, read_file, write_file
+from workspace.tools.registry import Tool
+
+CATALOGUE: Final[tuple[Tool, ...]] = (read_file, write_file, list_directory)
