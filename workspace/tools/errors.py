@@ -13,6 +13,7 @@ class ToolErrorCode(StrEnum):
     NOT_A_FILE = "not_a_file"  # a directory, a link, a pipe, a device, or a file with a second name
     NOT_A_DIRECTORY = "not_a_directory"
     ALREADY_EXISTS = "already_exists"
+    PERMISSION_DENIED = "permission_denied"  # a command took away the permissions of the file or of its directory
     FORBIDDEN_FILE_TYPE = "forbidden_file_type"
     TOO_LARGE = "too_large"
     QUOTA_EXCEEDED = "quota_exceeded"
