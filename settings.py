@@ -150,6 +150,13 @@ class Settings(BaseSettings):
     agent_check_interval: float = Field(60.0, gt=0, description="seconds between two look-ups for an agent in error")
     sweep_interval: float = Field(5.0, gt=0)
 
+    # Files --------------------------------------------------------------------------------------------------
+    data_dir: Path = Field(Path("data"), description="workspaces' files; one directory that all nodes see")
+    workspace_quota_bytes: int = Field(1_073_741_824, ge=1, description="what a workspace may take on the disk")
+    workspace_quota_entries: int = Field(100_000, ge=1, description="files and directories of a workspace")
+    file_size_limit: int = Field(104_857_600, ge=1, description="bytes of a file that tools read or write")
+    tool_output_limit: int = Field(1_048_576, ge=16_384, description="bytes that a tool answers at most, as JSON")
+
     # Events -------------------------------------------------------------------------------------------------
     event_buffer_size: int = Field(1_000, ge=1, description="events kept a session")
     event_buffer_ttl: int = Field(300, ge=1, description="seconds after the session's last event")

@@ -31,8 +31,8 @@ class Entry(NamedTuple):
     path: str
     """From the workspace on; a name that paths may not have is shown with backslash escapes."""
     type: EntryType
-    size: int
-    """Bytes, 0 for what is no file."""
+    size: int | None
+    """Bytes of a file."""
 
 
 class Listing(NamedTuple):
@@ -127,5 +127,5 @@ def _entry(path: str, status: os.stat_result) -> Entry:
     if stat.S_ISREG(mode):
         return Entry(path, EntryType.FILE, status.st_size)
     if stat.S_ISDIR(mode):
-        return Entry(path, EntryType.DIRECTORY, 0)
-    return Entry(path, EntryType.LINK if stat.S_ISLNK(mode) else EntryType.OTHER, 0)
+        return Entry(path, EntryType.DIRECTORY, None)
+    return Entry(path, EntryType.LINK if stat.S_ISLNK(mode) else EntryType.OTHER, None)

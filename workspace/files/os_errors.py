@@ -13,6 +13,7 @@ log = structlog.get_logger(__name__)
 _NOT_A_DIRECTORY = (ToolErrorCode.NOT_A_DIRECTORY, "A part of the path is a link, or no directory.")
 _DENIED = (ToolErrorCode.PERMISSION_DENIED, "The permissions of the file or of its directory do not allow it.")
 _TOO_LONG = (ToolErrorCode.INVALID_PATH, "The path is not allowed. The file system does not take such a name.")
+_SPECIAL = (ToolErrorCode.NOT_A_FILE, "It is a pipe, socket or device.")
 _FULL = (ToolErrorCode.QUOTA_EXCEEDED, "There is no space left for files.")
 
 _TOLD = {
@@ -20,6 +21,8 @@ _TOLD = {
     errno.ENOTDIR: _NOT_A_DIRECTORY,
     errno.ELOOP: _NOT_A_DIRECTORY,
     errno.EISDIR: (ToolErrorCode.NOT_A_FILE, "It is a directory."),
+    errno.ENXIO: _SPECIAL,
+    errno.ENODEV: _SPECIAL,
     errno.EEXIST: (ToolErrorCode.ALREADY_EXISTS, "There is something of this name already."),
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
@@ -32,7 +35,7 @@ _TOLD = {
 _OPERATORS = {errno.ENOSPC, errno.EDQUOT}
 """What only the operator can mend: it is logged although the model is told."""
 
-_BUSY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY}
+_BUSY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY, errno.ESTALE}
 
 
 @contextmanager

@@ -23,6 +23,8 @@ class Account:
 
     def __init__(self, *, most_bytes: int, most_entries: int, clock: Callable[[], float]) -> None:
         self.lock = threading.Lock()
+        self.users = 0
+        """Threads that hold it or wait for it; `Accounts` counts them."""
         self._most_bytes = most_bytes
         self._most_entries = most_entries
         self._clock = clock
@@ -103,16 +105,20 @@ class Accounts:
 
         So an append cannot lose another one, and two writes cannot both take the last room.
         """
-        account = self._of(key)
-        while not account.lock.acquire(timeout=SECONDS_BETWEEN_CHECKS):
-            check()
-        done = False
+        account = self._begin_to_use(key)
         try:
-            yield account
-            done = True
+            while not account.lock.acquire(timeout=SECONDS_BETWEEN_CHECKS):
+                check()
+            done = False
+            try:
+                yield account
+                done = True
+            finally:
+                account.settle(done=done)
+                account.lock.release()
         finally:
-            account.settle(done=done)
-            account.lock.release()
+            with self._lock:
+                account.users -= 1
 
     def changed(self, key: WorkspaceKey) -> None:
         """Have the workspace measured anew when it is next written to."""
@@ -121,20 +127,18 @@ class Accounts:
         if account is not None:
             account.changed()
 
-    def forget(self, key: WorkspaceKey) -> None:
-        """Forget a workspace."""
+    def _begin_to_use(self, key: WorkspaceKey) -> Account:
         with self._lock:
-            self._accounts.pop(key, None)
-
-    def _of(self, key: WorkspaceKey) -> Account:
-        with self._lock:
-            if key not in self._accounts:
+            account = self._accounts.get(key)
+            if account is None:
                 if len(self._accounts) >= self._size:
                     self._forget_unused()
-                self._accounts[key] = self._make()
-            return self._accounts[key]
+                account = self._accounts[key] = self._make()
+            account.users += 1
+            return account
 
     def _forget_unused(self) -> None:
+        """Make room; one that is used stays, because two of a workspace would not know of each other."""
         for key, account in list(self._accounts.items()):
-            if account.expired and not account.lock.locked():
+            if account.expired and not account.users:
                 del self._accounts[key]

@@ -1,7 +1,7 @@
 """Removing a tree that a hostile command may have built: any depth, any permissions, links to anywhere.
 
-Directories are moved up to the top before they are emptied, so neither depth nor the length of a path counts, and a
-removal that was interrupted can be done again at any time, also by two at once.
+Directories are moved up to the top before they are emptied, so neither depth nor the length of a path counts. What an
+interrupted removal leaves stands at the top, and several may remove the same things at once.
 """
 
 import os
@@ -14,16 +14,17 @@ from workspace.files.walk import ON_THE_WAY, READABLE
 _AT_ONCE = 1_000
 
 
-def remove_contents(bag: int) -> None:
-    """Remove everything in a directory that belongs to the server.
+def remove_tree(top: int, name: str) -> None:
+    """Remove something and all that is in it, from a directory that belongs to the server.
 
     Raises:
-        OSError: something stays; all the rest may be gone.
+        OSError: something stays.
     """
-    while names := _some_names(bag):
-        for name in names:
-            if not _unlinked(bag, name):
-                _remove_directory(bag, name)
+    left = [name]
+    while left:
+        name = left.pop()
+        if not _unlinked(top, name):
+            left += _remove_directory(top, name)
 
 
 def unlock(parent: int, name: str) -> None:
@@ -35,22 +36,23 @@ def unlock(parent: int, name: str) -> None:
         os.close(fd)
 
 
-def _remove_directory(bag: int, name: str) -> None:
+def _remove_directory(top: int, name: str) -> list[str]:
+    """Remove a directory with its files, and return under which names those that were in it stand at the top now."""
+    moved = []
     try:
-        fd = _open_unlocked(bag, name)
+        fd = _open_unlocked(top, name)
+        try:
+            while entries := _some_names(fd):
+                for entry in entries:
+                    if not _unlinked(fd, entry):
+                        moved.append(str(uuid.uuid4()))
+                        _move(entry, moved[-1], source=fd, target=top)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=top)
     except FileNotFoundError:
-        return
-    try:
-        while entries := _some_names(fd):
-            for entry in entries:
-                if not _unlinked(fd, entry):
-                    _move_up(fd, entry, bag)
-    finally:
-        os.close(fd)
-    try:
-        os.rmdir(name, dir_fd=bag)
-    except FileNotFoundError:
-        return
+        return moved  # another one removed it
+    return moved
 
 
 def _some_names(directory: int) -> list[str]:
@@ -83,13 +85,17 @@ def _open_unlocked(parent: int, name: str) -> int:
     return fd
 
 
-def _move_up(parent: int, name: str, bag: int) -> None:
-    top = str(uuid.uuid4())
+def _move(name: str, new_name: str, *, source: int, target: int) -> None:
     try:
-        try:
-            os.rename(name, top, src_dir_fd=parent, dst_dir_fd=bag)
-        except PermissionError:  # its own `..` changes, so it has to be open to its owner
-            unlock(parent, name)
-            os.rename(name, top, src_dir_fd=parent, dst_dir_fd=bag)
+        move_directory(name, new_name, source=source, target=target)
     except FileNotFoundError:
         return  # another one moved it
+
+
+def move_directory(name: str, new_name: str, *, source: int, target: int) -> None:
+    """Move a directory, whatever its permissions are: its own `..` changes, so it has to be open to its owner."""
+    try:
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
+    except PermissionError:
+        unlock(source, name)
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)

@@ -11,11 +11,13 @@ from workspace.files.glob import Glob
 from workspace.files.listing import Listing
 from workspace.files.measuring import Usage
 from workspace.files.os_errors import told
+from workspace.files.own_directories import OwnDirectories
 from workspace.files.owner import Owner
 from workspace.files.paths import parse, parse_file
 from workspace.files.places import Places
 from workspace.files.quota import Accounts
 from workspace.files.reading import Content
+from workspace.files.trash import Trash
 from workspace.files.walk import Check
 from workspace.files.writing import WriteMode, Writer, Written
 from workspace.names import WorkspaceKey
@@ -61,7 +63,9 @@ class WorkspaceFiles:
         if owner is not None and os.geteuid() != 0:
             raise ValueError("only root can give files to another account")
         self.output_limit = output_limit
-        self._places = Places(base, owner)
+        own = OwnDirectories(base, owner)
+        self._places = Places(base, owner, own)
+        self._trash = Trash(own)
         self._writer = Writer(largest=largest_file, owner=owner)
         self._largest = largest_file
         self._quota_entries = quota_entries
@@ -155,12 +159,12 @@ class WorkspaceFiles:
         Raises:
             OSError: they are still in their place. What could not be removed after that stays in the trash.
         """
-        self._places.remove(key)
-        self._accounts.forget(key)
+        self._trash.remove(key)
+        self._accounts.changed(key)
 
     def empty_trash(self) -> None:
         """Remove what removals left behind, because the server ended in the middle of them."""
-        self._places.empty_trash()
+        self._trash.empty()
 
     def workspaces(self) -> Iterator[WorkspaceKey]:
         """Yield every workspace that has a directory."""
