@@ -1,0 +1,1 @@
+"""What tools are judged by, without stores, sandbox or files."""
