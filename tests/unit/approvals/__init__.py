@@ -1,0 +1,1 @@
+"""Who is asked, for how long, and what a grant answers in advance."""
