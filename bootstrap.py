@@ -38,8 +38,8 @@ from workspace.claims import Claims
 from workspace.direct_run import DirectRun
 from workspace.endings import Endings
 from workspace.event_publisher import EventPublisher
-from workspace.files import WorkspaceFiles
 from workspace.explanations import Explanations
+from workspace.files import WorkspaceFiles
 from workspace.hosted_space import HostServices
 from workspace.idempotency import Receipts
 from workspace.in_hand import InHand

@@ -44,6 +44,11 @@ class StackDirectory:
         return self.path / "logs"
 
     @property
+    def data(self) -> Path:
+        """What the nodes keep on the disk."""
+        return self.path / "data"
+
+    @property
     def env_file(self) -> Path:
         """What scripts read to reach the stack; it exists only while the stack is healthy."""
         return self.path / "env"

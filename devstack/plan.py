@@ -50,6 +50,7 @@ def make(
     ports = Ports(*free_ports(5))
     addresses = _addresses(external, ports, held)
     variables = for_programs(user, addresses, held)
+    variables.setdefault("DATA_DIR", str(directory.data))
     stores = []
     if postgres_place is not None:
         stores.append(postgres.program(postgres_place, ports.postgres, held.postgres))

@@ -136,6 +136,7 @@ class Stack:
             "DATABASE_URL": health.plain_postgres(addresses.database_url),
             "REDIS_URL": addresses.redis_url,
             "FLOWER_URL": addresses.flower_url,
+            "DATA_DIR": self.plan.variables["DATA_DIR"],
             "MODEL_URL": addresses.model_url,
             "API_PID": self._pid_list("api"),
             "WORKER_PIDS": self._pid_list("worker"),

@@ -58,7 +58,7 @@ class ConfirmRequest(RequestModel):
 class ExtendRequest(RequestModel):
     """More time for an answer."""
 
-    seconds: int | None = Field(None, ge=1, le=DAY, description="to add; null: as many as there were at first")
+    seconds: int | None = Field(None, ge=1, le=DAY, description="to add; null: as many again as there are in all")
 
 
 class BatchRequest(RequestModel):

@@ -147,7 +147,7 @@ class ApprovalManager:
         return outcomes
 
     def extend(self, key: WorkspaceKey, approval_id: UUID, seconds: int | None) -> ApprovalRequest:
-        """Give the owner more time: by default as much as there was at first.
+        """Give the owner more time: by default as much again as there is in all.
 
         Raises:
             NotFound: no such approval in the project.
@@ -155,8 +155,7 @@ class ApprovalManager:
             ApprovalExpired: its time is over.
         """
         if seconds is None:
-            medium = self.get(key, approval_id).payload.get("risk") == RiskLevel.MEDIUM
-            seconds = self._settings.approval_timeout_medium if medium else self._settings.approval_timeout_high
+            seconds = self.get(key, approval_id).timeout
         try:
             approval = self._decisions.extend(key, approval_id, seconds, longest=self._settings.run_max_age)
         except ApprovalExpired:

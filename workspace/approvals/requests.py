@@ -12,6 +12,7 @@ from models import ApprovalRequest, Json, new_id, utc_now
 from models.statuses import ApprovalType
 from settings import Settings
 from workspace.approvals.grants import Grants
+from workspace.approvals.timeouts import ApprovalTimeouts
 from workspace.events import ApprovalRequired
 from workspace.ledger import StartedTask
 from workspace.metrics import APPROVALS_ASKED, APPROVALS_SPARED
@@ -49,7 +50,8 @@ class ApprovalRequests:
     """Writes the questions of a turn, in the transaction that writes the turn."""
 
     def __init__(self, settings: Settings, grants: Grants) -> None:
-        self._settings = settings
+        self._most_asks = settings.approval_asks
+        self._timeouts = ApprovalTimeouts(settings.approval_timeout_medium, settings.approval_timeout_high)
         self._grants = grants
 
     def request_tool_approvals(self, session: Session, task: StartedTask, calls: Sequence[AskedTool]) -> list[Verdict]:
@@ -75,18 +77,12 @@ class ApprovalRequests:
                 verdicts.append(Free(grant.id))
                 continue
             asked = asks.get(call.digest, 0)
-            if asked >= self._settings.approval_asks:
+            if asked >= self._most_asks:
                 verdicts.append(TooOften(asked))
                 continue
             asks[call.digest] = asked + 1
             verdicts.append(self._request(task, call, asked + 1))
         return verdicts
-
-    def timeout(self, level: RiskLevel) -> int:
-        """Return how many seconds the owner has to answer."""
-        if level is RiskLevel.MEDIUM:
-            return self._settings.approval_timeout_medium
-        return self._settings.approval_timeout_high
 
     def _asks(self, session: Session, run_id: UUID, digests: set[str]) -> dict[str, int]:
         """Return how often the owner was asked for each of these in this run."""
@@ -99,7 +95,8 @@ class ApprovalRequests:
 
     def _request(self, task: StartedTask, call: AskedTool, ask: int) -> ApprovalRequest:
         now = utc_now()
-        timeout = self.timeout(call.risk.level)
+        timeout = self._timeouts.of(call.risk.level)
+        assert timeout is not None  # nobody is asked for what is harmless
         APPROVALS_ASKED.labels(ApprovalType.TOOL.value, call.risk.level.value).inc()
         return ApprovalRequest(
             id=new_id(),
