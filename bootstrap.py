@@ -61,6 +61,7 @@ from workspace.sweeping import Sweeper
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
+from workspace.sweeping.unanswered import Unanswered
 from workspace.sweeping.untold import Untold
 from workspace.task_waits import TaskWaits
 from workspace.tools.catalogue import CATALOGUE
@@ -316,14 +317,15 @@ def _sweeper(core: _Core, lost_hosts: LostHosts) -> Sweeper:
         task_deadline=settings.task_deadline,
     )
     untold = Untold(core.database, core.publisher)
+    unanswered = Unanswered(core.database, core.approvals, core.tool_calls, warning=settings.approval_warning)
     return Sweeper(
         core.database,
         {
             "expired": overdue.end_old_runs,
             "overdue": overdue.end_overdue,
-            "declined": core.approvals.expire_due,
-            "warned": core.approvals.warn_due,
-            "unanswered": core.tool_calls.expire_due,
+            "declined": unanswered.decline,
+            "warned": unanswered.warn,
+            "given_up": unanswered.give_up,
             "buried": lost_hosts.bury,
             "lost": lost_hosts.fail_lost,
             "released": outbox.release_held,

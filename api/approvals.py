@@ -73,7 +73,7 @@ def list_grants(query: PageQuery) -> GrantListing:
 
 
 @approvals.on("DELETE", "/approvals/grants/<uuid:grant_id>/", answers=None, status=204)
-def revoke_grant(grant_id: UUID) -> Response:
+def withdraw_grant(grant_id: UUID) -> Response:
     """Take a standing yes back."""
-    web().approvals.grants.revoke(key(), grant_id)
+    web().approvals.grants.withdraw(key(), grant_id)
     return no_content()

@@ -122,6 +122,7 @@ SYSTEM_SESSIONS = {
     "workspace/sweeping/lost_hosts.py",
     "workspace/sweeping/outbox.py",
     "workspace/sweeping/overdue.py",
+    "workspace/sweeping/unanswered.py",
     "workspace/sweeping/untold.py",
     "workspace/census.py",
     "workspace/in_hand.py",

@@ -89,6 +89,24 @@ class Decisions:
             session.commit()
         return decided
 
+    def mark_warned(self, key: WorkspaceKey, approval_id: UUID) -> ApprovalRequest | None:
+        """Write down that the owner was warned; `None` if that was done, or is not due for it any more."""
+        with self._database.tenant_session(key.user_id) as session:
+            approval = session.scalars(
+                select(ApprovalRequest)
+                .where(
+                    ApprovalRequest.id == approval_id,
+                    ApprovalRequest.status == ApprovalStatus.PENDING,
+                    ApprovalRequest.warned_at.is_(None),
+                )
+                .with_for_update(key_share=True)
+            ).one_or_none()
+            if approval is None:
+                return None
+            approval.warned_at = utc_now()
+            session.commit()
+        return approval
+
     def extend(self, key: WorkspaceKey, approval_id: UUID, seconds: int, *, longest: float) -> ApprovalRequest:
         """Give the owner more time.
 

@@ -99,7 +99,7 @@ class Grants:
             query = select(ApprovalGrant).where(ApprovalGrant.project_id == key.project_id)
             return fetch_page(session, query, ApprovalGrant, request)
 
-    def revoke(self, key: WorkspaceKey, grant_id: UUID) -> None:
+    def withdraw(self, key: WorkspaceKey, grant_id: UUID) -> None:
         """Take a grant back; what runs under it goes on, what comes is asked for again.
 
         Raises:

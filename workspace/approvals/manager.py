@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select
 
 from models import ApprovalRequest, utc_now
 from models.statuses import ApprovalStatus, ApprovalType, Decision
@@ -27,8 +26,6 @@ from workspace.tools.risk import RiskLevel
 
 log = structlog.get_logger("audit.approvals")
 
-BATCH = 500
-"""Rows that a sweep takes at once."""
 MOST_COVERED = 100
 """Open approvals that a new grant answers at once."""
 
@@ -119,7 +116,7 @@ class ApprovalManager:
         try:
             decided = self._decisions.decide(key, approval_id, decision, reason=reason, remember=remember)
         except ApprovalExpired:
-            self._expire(key, approval_id)
+            self.expire(key, approval_id)
             raise
         approval = decided.approval
         assert approval.resolved_at is not None
@@ -159,7 +156,7 @@ class ApprovalManager:
         try:
             approval = self._decisions.extend(key, approval_id, seconds, longest=self._settings.run_max_age)
         except ApprovalExpired:
-            self._expire(key, approval_id)
+            self.expire(key, approval_id)
             raise
         told = ApprovalExtended(approval_id=approval.id, expires_at=approval.expires_at, timeout=approval.timeout)
         self._publisher.publish(_scope(approval), told)
@@ -167,63 +164,22 @@ class ApprovalManager:
 
     # -- deadlines, kept by the sweeper ----------------------------------------------------------------------
 
-    def expire_due(self) -> int:
-        """Decline what nobody answered in time; returns how many."""
-        due = self._due(ApprovalRequest.expires_at <= utc_now())
-        return sum(self._expire(key, approval_id) for approval_id, key in due)
-
-    def warn_due(self) -> int:
-        """Tell of approvals that have little time left; returns how many.
-
-        Where the whole time is short, its second half counts as little.
-        """
-        now = utc_now()
-        warning = self._settings.approval_warning
-        soon = and_(
-            ApprovalRequest.warned_at.is_(None),
-            ApprovalRequest.expires_at > now,
-            ApprovalRequest.expires_at <= now + timedelta(seconds=warning),
-        )
-        warned = 0
-        for approval_id, key in self._due(soon):
-            with self._database.tenant_session(key.user_id) as session:
-                row = session.scalars(select(ApprovalRequest).where(ApprovalRequest.id == approval_id)).one_or_none()
-                if row is None or (row.expires_at - now).total_seconds() > row.timeout / 2:
-                    continue
-                marked = session.scalar(
-                    update(ApprovalRequest)
-                    .where(
-                        ApprovalRequest.id == approval_id,
-                        ApprovalRequest.status == ApprovalStatus.PENDING,
-                        ApprovalRequest.warned_at.is_(None),
-                    )
-                    .values(warned_at=now)
-                    .returning(ApprovalRequest.id)
-                    .execution_options(synchronize_session=False)
-                )
-                session.commit()
-            if marked is not None:
-                left = max((row.expires_at - utc_now()).total_seconds(), 0.0)
-                told = ApprovalExpiring(approval_id=row.id, expires_at=row.expires_at, seconds_left=round(left, 1))
-                self._publisher.publish(_scope(row), told)
-                warned += 1
-        return warned
-
-    def _due(self, when: ColumnElement[bool]) -> list[tuple[UUID, WorkspaceKey]]:
-        with self._database.system_session("approvals with a deadline") as session:
-            rows = session.execute(
-                select(ApprovalRequest.id, ApprovalRequest.user_id, ApprovalRequest.project_id)
-                .where(ApprovalRequest.status == ApprovalStatus.PENDING, when)
-                .order_by(ApprovalRequest.expires_at)
-                .limit(BATCH)
-            ).all()
-        return [(row[0], WorkspaceKey(row[1], row[2])) for row in rows]
-
-    def _expire(self, key: WorkspaceKey, approval_id: UUID) -> bool:
+    def expire(self, key: WorkspaceKey, approval_id: UUID) -> bool:
+        """Decline what nobody answered in time; returns whether this call did."""
         decided = self._decisions.expire(key, approval_id)
         if decided is None:
             return False
         self._carry_out(key, decided)
+        return True
+
+    def warn(self, key: WorkspaceKey, approval_id: UUID) -> bool:
+        """Tell once of an approval that has little time left; returns whether this call did."""
+        approval = self._decisions.mark_warned(key, approval_id)
+        if approval is None:
+            return False
+        left = max((approval.expires_at - utc_now()).total_seconds(), 0.0)
+        told = ApprovalExpiring(approval_id=approval.id, expires_at=approval.expires_at, seconds_left=round(left, 1))
+        self._publisher.publish(_scope(approval), told)
         return True
 
     # -- what follows a decision -----------------------------------------------------------------------------

@@ -25,8 +25,6 @@ from workspace.tools.results import ToolResult, as_answer
 
 log = structlog.get_logger("audit.tools")
 
-BATCH = 500
-"""Rows that a sweep takes at once."""
 _SILENCE = ToolResult.failure(
     ToolErrorCode.CLIENT_TIMEOUT, "Your user's program did not answer in time. Whether it did anything is not known."
 )
@@ -133,22 +131,13 @@ class ToolCalls:
         self._resumption.send(resumed)
         return call
 
-    def expire_due(self) -> int:
-        """End calls that no client answered in time; returns how many."""
-        with self._database.system_session("tool calls with a deadline") as session:
-            rows = session.execute(
-                select(ToolCall.id, ToolCall.user_id, ToolCall.project_id, ToolCall.task_id)
-                .where(ToolCall.status == ToolCallStatus.RUNNING, ToolCall.expires_at <= utc_now())
-                .order_by(ToolCall.expires_at)
-                .limit(BATCH)
-            ).all()
-        return sum(self._expire(WorkspaceKey(row[1], row[2]), row[0], row[3]) for row in rows)
-
-    def _expire(self, key: WorkspaceKey, call_id: UUID, task_id: UUID) -> bool:
+    def expire(self, key: WorkspaceKey, call_id: UUID) -> bool:
+        """End a call that no client answered in time; returns whether this call did."""
         with self._database.tenant_session(key.user_id) as session:
-            task = lock_task(session, task_id)
+            task_id = session.scalar(select(ToolCall.task_id).where(ToolCall.id == call_id))
+            task = lock_task(session, task_id) if task_id is not None else None
             call = session.scalars(select(ToolCall).where(ToolCall.id == call_id)).one_or_none()
-            if call is None or call.status is not ToolCallStatus.RUNNING:
+            if call is None or call.status is not ToolCallStatus.RUNNING or not _is_late(call):
                 return False
             _end(call, _SILENCE)
             session.flush()

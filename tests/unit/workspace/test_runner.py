@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from workspace import runner
 from workspace.events import TaskProgress
-from workspace.runner import Backoff, Progress
+from workspace.progress import Backoff, Progress
 
 INTERVAL = 0.04
 
