@@ -18,6 +18,7 @@ from settings import Settings, load_settings
 from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues
 from tasks.node import Node
+from tasks.node_parts import NodeParts
 from tasks.sender import web_sender
 from workspace.account_store import Accounts, ProjectStore
 from workspace.agent_bus import AgentBus
@@ -39,7 +40,7 @@ from workspace.direct_run import DirectRun
 from workspace.endings import Endings
 from workspace.event_publisher import EventPublisher
 from workspace.explanations import Explanations
-from workspace.files import WorkspaceFiles
+from workspace.files import Owner, WorkspaceFiles
 from workspace.hosted_space import HostServices
 from workspace.idempotency import Receipts
 from workspace.in_hand import InHand
@@ -53,11 +54,12 @@ from workspace.oversight import Oversight
 from workspace.reports import Reports
 from workspace.resuming import Resumption
 from workspace.runner import AgentRunner
-from workspace.sandbox import Sandbox
+from workspace.sandbox import build_sandbox, identity_of_commands
 from workspace.space import SpaceServices
 from workspace.space_store import SpaceStore
 from workspace.survey import Surveyor, WorkspaceStore
 from workspace.sweeping import Sweeper
+from workspace.sweeping.leftovers import Leftovers
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
@@ -221,6 +223,8 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     leases = Leases(core.client, ttl=settings.node_lease_ttl)
     claims = Claims(core.database, leases, node_id=node_id)
     queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
+    resources = _resources(settings)
+    leftovers = Leftovers(core.database, resources.files)
     model = ModelClient(settings)
     health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
     announcements = Announcements(core.database)
@@ -255,17 +259,19 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         load_config=core.agents.config,
         user_cap=core.user_cap,
         waits=TaskWaits(core.client),
-        tools=_tools(core),
+        tools=_tools(core, resources),
     )
-    return Node(
+    parts = NodeParts(
         settings=settings,
         queues=queues,
         claims=claims,
         leases=leases,
         manager=WorkerSpaceManager(core.services._replace(host=host)),
         direct_run=direct_run,
-        sweeper=_sweeper(core, lost_hosts),
+        sweeper=_sweeper(core, lost_hosts, leftovers),
         lost_hosts=lost_hosts,
+        leftovers=leftovers,
+        sandbox=resources.sandbox,
         bus=core.services.bus,
         cache=core.services.cache,
         health=health,
@@ -274,19 +280,25 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         reports=Reports(core.client),
         subscriber=redis_subscriber(settings),
     )
+    return Node(parts)
 
 
-def _tools(core: _Core) -> ToolServices:
-    settings = core.settings
+def _resources(settings: Settings) -> Resources:
+    identity = identity_of_commands(uid=settings.sandbox_uid, gid=settings.sandbox_gid)
     files = WorkspaceFiles(
         settings.data_dir / "files",
         quota_bytes=settings.workspace_quota_bytes,
         quota_entries=settings.workspace_quota_entries,
         largest_file=settings.file_size_limit,
-        owner=None,
+        # What the file tools write, commands may change, and the other way round.
+        owner=None if identity.is_worker else Owner(identity.uid, identity.gid),
         output_limit=settings.tool_output_limit,
     )
-    resources = Resources(files, Sandbox())
+    return Resources(files=files, sandbox=build_sandbox(settings, identity))
+
+
+def _tools(core: _Core, resources: Resources) -> ToolServices:
+    settings = core.settings
     return ToolServices(
         executor=ToolExecutor(ToolRegistry(CATALOGUE), resources, output_limit=settings.tool_output_limit),
         ledger=ToolLedger(core.database),
@@ -297,7 +309,7 @@ def _tools(core: _Core) -> ToolServices:
     )
 
 
-def _sweeper(core: _Core, lost_hosts: LostHosts) -> Sweeper:
+def _sweeper(core: _Core, lost_hosts: LostHosts, leftovers: Leftovers) -> Sweeper:
     settings = core.settings
     outbox = Outbox(
         database=core.database,
@@ -334,5 +346,6 @@ def _sweeper(core: _Core, lost_hosts: LostHosts) -> Sweeper:
             "sent": outbox.send,
             "announced": untold.announce,
             "stuck": overdue.tell_stuck,
+            "leftovers": leftovers.look,
         },
     )

@@ -46,6 +46,7 @@ task_default_routing_key = QueueName.MAINTENANCE.value
 task_queues = tuple(Queue(name.value, _direct, routing_key=name.value) for name in QueueName)
 task_routes = {
     TaskName.PLACE_WORKSPACE.value: {"queue": QueueName.PLACEMENT.value},
+    TaskName.REMOVE_FILES.value: {"queue": QueueName.MAINTENANCE.value},
     TaskName.SWEEP.value: {"queue": QueueName.MAINTENANCE.value},
 }
 

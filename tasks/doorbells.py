@@ -30,6 +30,12 @@ def place_workspace(self: Task, user_id: str, project_id: str) -> None:
     self.app.node.host(WorkspaceKey(UUID(user_id), UUID(project_id)))
 
 
+@shared_task(name=TaskName.REMOVE_FILES, bind=True)
+def remove_files(self: Task, user_id: str, project_id: str) -> None:
+    """Remove the files of a project that was deleted."""
+    self.app.node.remove_files(WorkspaceKey(UUID(user_id), UUID(project_id)))
+
+
 @shared_task(name=TaskName.SWEEP, bind=True)
 def sweep(self: Task) -> dict[str, Any]:
     """Send what was lost, end what was left behind."""

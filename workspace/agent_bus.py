@@ -54,6 +54,11 @@ class AgentBus:
         queue = agent_queue(QueueName.PLACEMENT)
         return self._send(TaskName.PLACE_WORKSPACE, [str(key.user_id), str(key.project_id)], queue, expires=60)
 
+    def request_removal(self, key: WorkspaceKey) -> bool:
+        """Ask any node to remove the files of a project that was deleted; if nobody hears it, they are found later."""
+        queue = agent_queue(QueueName.MAINTENANCE)
+        return self._send(TaskName.REMOVE_FILES, [str(key.user_id), str(key.project_id)], queue)
+
     def _send(self, name: TaskName, args: list[str], queue: Queue, **options: Any) -> bool:
         begun = time.monotonic()
         while True:

@@ -15,6 +15,7 @@ class TaskName(StrEnum):
 
     RUN_AGENT_TASK = "codelab.run_agent_task"
     PLACE_WORKSPACE = "codelab.place_workspace"
+    REMOVE_FILES = "codelab.remove_files"
     SWEEP = "codelab.sweep"
 
 

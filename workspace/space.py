@@ -157,7 +157,7 @@ class UserWorkerSpace:
         return len(ending.ended)
 
     def forget(self, sessions: Iterable[UUID], agent_names: Iterable[str]) -> None:
-        """End what is left of a deleted project: its work on the host, its queues, the streams of its sessions."""
+        """End what is left of a deleted project: work on the host, queues, streams of its sessions, and its files."""
         self._services.broadcaster.tell(Change.WORKSPACE_DELETED, self.key)
         self._services.cache.clear(self.key)
         for name in agent_names:
@@ -166,6 +166,8 @@ class UserWorkerSpace:
             self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
         for task in self._services.user_cap.release(self.key.user_id):
             self.send_task_to_agent(task.agent_name, task.id, key=task.key)
+        # After its work was told to stop, so that nothing is written any more when they go.
+        self._services.bus.request_removal(self.key)
 
     # -- messages --------------------------------------------------------------------------------------------
 

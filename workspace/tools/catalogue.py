@@ -2,7 +2,8 @@
 
 from typing import Final
 
+from workspace.tools.commands import execute_command
 from workspace.tools.files import list_directory, read_file, write_file
 from workspace.tools.registry import Tool
 
-CATALOGUE: Final[tuple[Tool, ...]] = (read_file, write_file, list_directory)
+CATALOGUE: Final[tuple[Tool, ...]] = (read_file, write_file, list_directory, execute_command)

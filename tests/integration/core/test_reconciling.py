@@ -51,7 +51,7 @@ def test_a_workspace_that_is_given_away_meanwhile_is_not_consumed_again(
     with ThreadPoolExecutor(1) as threads:
         with world.database.engine.begin() as connection:
             connection.execute(text("LOCK TABLE user_agents"))
-            comparison = threads.submit(node._reconcile)
+            comparison = threads.submit(node.reconcile)
             eventually(lambda: waiting(world.database) == 1, "the comparison to wait for the agents' rows")
             assert host.close("idle")
         comparison.result(10)
@@ -61,7 +61,7 @@ def test_a_workspace_that_is_given_away_meanwhile_is_not_consumed_again(
 def test_a_queue_whose_workspace_is_not_hosted_here_is_let_go(world: World, node: Node, host: HostedSpace) -> None:
     assert host.close("idle")
     node.queues.attach(world.key, world.agent_id, "helper", 3)
-    node._reconcile()
+    node.reconcile()
     assert node.queues.attached() == []
 
 
@@ -69,6 +69,6 @@ def test_a_changed_limit_whose_hint_was_lost_is_taken_over(world: World, node: N
     with world.database.tenant_session(world.key.user_id) as session:
         session.execute(update(UserAgent).values(config={"name": "helper", "concurrency_limit": 7}))
         session.commit()
-    node._reconcile()
+    node.reconcile()
     assert [agent.limit for agent in node.queues.attached()] == [7]
     assert host.tenure is not None

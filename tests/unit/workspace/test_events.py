@@ -68,7 +68,8 @@ def test_the_types_are_those_of_the_design() -> None:
     assert {each.value for each in EventType} == {
         "message_created", "direct_agent_call", "agent_status_changed", "task_plan_created", "plan_request",
         "task_started", "task_progress", "task_completed", "task_failed", "task_waiting", "tool_request",
-        "tool_result", "approval_required", "approval_expiring", "approval_extended", "approval_resolved", "context_retrieved",
+        "tool_result", "approval_required", "approval_expiring", "approval_extended", "approval_resolved",
+        "context_retrieved",
         "run_completed", "run_failed", "run_cancelled", "alert", "error", "heartbeat", "stream_gap",
     }  # fmt: skip
 

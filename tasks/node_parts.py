@@ -1,0 +1,45 @@
+"""What a node is made of; `bootstrap` puts it together."""
+
+from dataclasses import dataclass
+
+import redis
+
+from settings import Settings
+from tasks.agent_queues import AgentQueues
+from workspace.agent_bus import AgentBus
+from workspace.agent_cache import AgentCache
+from workspace.agent_health import AgentHealth
+from workspace.announcements import Announcements
+from workspace.broker_queues import BrokerQueues
+from workspace.claims import Claims
+from workspace.direct_run import DirectRun
+from workspace.leases import Leases
+from workspace.manager import WorkerSpaceManager
+from workspace.reports import Reports
+from workspace.sandbox import Sandbox
+from workspace.sweeping import Sweeper
+from workspace.sweeping.leftovers import Leftovers
+from workspace.sweeping.lost_hosts import LostHosts
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeParts:
+    """The parts of the core that a node uses."""
+
+    settings: Settings
+    queues: AgentQueues
+    claims: Claims
+    leases: Leases
+    manager: WorkerSpaceManager
+    direct_run: DirectRun
+    sweeper: Sweeper
+    lost_hosts: LostHosts
+    leftovers: Leftovers
+    sandbox: Sandbox
+    bus: AgentBus
+    cache: AgentCache
+    health: AgentHealth
+    announcements: Announcements
+    broker: BrokerQueues
+    reports: Reports
+    subscriber: redis.Redis
