@@ -40,7 +40,7 @@ from workspace.direct_run import DirectRun
 from workspace.endings import Endings
 from workspace.event_publisher import EventPublisher
 from workspace.explanations import Explanations
-from workspace.files import Owner, WorkspaceFiles
+from workspace.files import Owner, WorkspaceFiles, data_dir_id
 from workspace.hosted_space import HostServices
 from workspace.idempotency import Receipts
 from workspace.in_hand import InHand
@@ -221,7 +221,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     core = _core(settings, app, application_name="codelab-node")
     node_id = f"{name}:{os.getpid()}:{UUID(bytes=os.urandom(16)).hex[:8]}"
     leases = Leases(core.client, ttl=settings.node_lease_ttl)
-    claims = Claims(core.database, leases, node_id=node_id)
+    claims = Claims(core.database, leases, node_id=node_id, data_id=data_dir_id(settings.data_dir))
     queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
     resources = _resources(settings)
     leftovers = Leftovers(core.database, resources.files)

@@ -6,6 +6,7 @@ from flask import Response
 
 from api.http import Resource, key, no_content, web, workspace
 from api.schemas.approvals import (
+    ApprovalMetricsResponse,
     ApprovalQuery,
     ApprovalResponse,
     BatchItem,
@@ -31,15 +32,21 @@ class GrantListing(Listing[GrantResponse]):
 @approvals.on("GET", "/approvals/", answers=ApprovalListing)
 def list_approvals(query: ApprovalQuery) -> ApprovalListing:
     """List approvals, those that wait for an answer and the history."""
-    page = web().approvals.page(workspace().key, query.page(), query.filter())
+    page = web().approvals.history.page(workspace().key, query.page(), query.filter())
     items = [ApprovalResponse.of(approval) for approval in page.items]
     return ApprovalListing(items=items, total=page.total, next_cursor=page.next_cursor)
+
+
+@approvals.on("GET", "/approvals/metrics/", answers=ApprovalMetricsResponse)
+def get_approval_metrics() -> ApprovalMetricsResponse:
+    """Read how the approvals of a project went: rates of yes and of silence, and how fast the answers came."""
+    return ApprovalMetricsResponse.of(web().approvals.history.metrics(workspace().key))
 
 
 @approvals.on("GET", "/approvals/<uuid:approval_id>/", answers=ApprovalResponse)
 def get_approval(approval_id: UUID) -> ApprovalResponse:
     """Read an approval with the exact arguments."""
-    return ApprovalResponse.of(web().approvals.get(key(), approval_id))
+    return ApprovalResponse.of(web().approvals.history.get(key(), approval_id))
 
 
 @approvals.on("POST", "/approvals/<uuid:approval_id>/confirm/", answers=ApprovalResponse)

@@ -65,6 +65,8 @@ class Workspace(Base, WithCreated, TenantOwned):
         status_column(WorkspaceState, "workspace_state"), default=WorkspaceState.NOT_INITIALIZED
     )
     settings: Mapped[Json] = mapped_column(default=dict)
+    data_id: Mapped[UUID | None] = mapped_column()
+    """The id of the data directory that has its files; nodes that see another one do not host it."""
     initialized_at: Mapped[datetime | None] = mapped_column()
     """When its present or last host had it ready."""
     alive_until: Mapped[datetime | None] = mapped_column()

@@ -53,6 +53,7 @@ class _Row(NamedTuple):
     lives: bool
     """Whether its host told Postgres that it lives, because Redis did not answer it."""
     settings: Json
+    data_id: UUID | None
 
 
 _LIVES = and_(Workspace.alive_until.is_not(None), Workspace.alive_until >= func.now())
@@ -61,10 +62,18 @@ _LIVES = and_(Workspace.alive_until.is_not(None), Workspace.alive_until >= func.
 class Claims:
     """One node's claims."""
 
-    def __init__(self, database: Database, leases: Leases, *, node_id: str) -> None:
+    def __init__(self, database: Database, leases: Leases, *, node_id: str, data_id: UUID | None = None) -> None:
+        """Take what it needs.
+
+        Args:
+            node_id: this node's name.
+            data_id: the id of the data directory that it sees; a workspace whose files are in another one is left to
+                the nodes that see that. `None`: this node keeps no files.
+        """
         self._database = database
         self._leases = leases
         self.node_id = node_id
+        self._data_id = data_id
         self._ttl = timedelta(seconds=leases.ttl)
 
     def host(self, epoch: int) -> Host:
@@ -83,11 +92,15 @@ class Claims:
             redis.RedisError: leases are out of reach, so nobody can know who lives.
         """
         row = self._row(key)
-        if row is None or not self._take_lease(key, row):
+        if row is None or not self._sees_files_of(key, row) or not self._take_lease(key, row):
             return None
         is_own = row.node_id == self.node_id
         epoch = row.epoch if is_own else row.epoch + 1
-        values = {} if is_own else {"node_id": self.node_id, "epoch": epoch, "state": WorkspaceState.INITIALIZING}
+        values: dict[str, object] = {}
+        if not is_own:
+            values |= {"node_id": self.node_id, "epoch": epoch, "state": WorkspaceState.INITIALIZING}
+        if self._data_id is not None and row.data_id is None:
+            values["data_id"] = self._data_id
         if not self._change(key, row, alive_until=None, **values):
             self._leases.release(self.node_id, [key])
             return None
@@ -294,11 +307,18 @@ class Claims:
     def _row(self, key: WorkspaceKey) -> _Row | None:
         with self._database.tenant_session(key.user_id) as session:
             row = session.execute(
-                select(Workspace.node_id, Workspace.epoch, _LIVES, Workspace.settings).where(
+                select(Workspace.node_id, Workspace.epoch, _LIVES, Workspace.settings, Workspace.data_id).where(
                     Workspace.project_id == key.project_id
                 )
             ).one_or_none()
-        return _Row(row[0], row[1], bool(row[2]), row[3]) if row else None
+        return _Row(row[0], row[1], bool(row[2]), row[3], row[4]) if row else None
+
+    def _sees_files_of(self, key: WorkspaceKey, row: _Row) -> bool:
+        """Whether a workspace's files are in the directory that this node sees; it would find none otherwise."""
+        if self._data_id is None or row.data_id in {None, self._data_id}:
+            return True
+        log.error("workspace_of_another_data_directory", user_id=str(key.user_id), project_id=str(key.project_id))
+        return False
 
     def _take_lease(self, key: WorkspaceKey, row: _Row) -> bool:
         from_another = row.node_id not in {None, self.node_id}

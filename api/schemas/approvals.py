@@ -10,7 +10,8 @@ from api.schemas.common import PageQuery, RequestModel, ResponseModel, Text
 from models import ApprovalGrant, ApprovalRequest
 from models.statuses import ApprovalStatus, ApprovalType, Decision
 from workspace.approvals.grants import GrantScope, Remember
-from workspace.approvals.manager import ApprovalFilter, BatchOutcome, shown_status
+from workspace.approvals.history import ApprovalFilter, ApprovalMetrics, shown_status
+from workspace.approvals.manager import BatchOutcome
 from workspace.errors import ErrorCode
 
 DAY = 86_400
@@ -121,6 +122,23 @@ class BatchResponse(ResponseModel):
     """What came of each, in the order in which they were given."""
 
     items: list[BatchItem]
+
+
+class ApprovalMetricsResponse(ResponseModel):
+    """How approvals went; null where nothing can be said yet."""
+
+    total: int
+    by_status: dict[ApprovalStatus, int]
+    approval_rate: float | None = Field(description="of those that were answered or ran out of time")
+    timeout_rate: float | None
+    response_seconds_mean: float | None = Field(description="of those that were answered")
+    response_seconds_p50: float | None
+    response_seconds_p95: float | None
+
+    @classmethod
+    def of(cls, metrics: ApprovalMetrics) -> Self:
+        """Return the response for what was counted."""
+        return cls(**metrics._asdict())
 
 
 class GrantResponse(ResponseModel):

@@ -1,12 +1,10 @@
 """`ApprovalManager`: everything that is asked of a person. It decides, tells the stream, and lets the task go on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, and_, or_, select
 
 from models import ApprovalRequest, utc_now
 from models.statuses import ApprovalStatus, ApprovalType, Decision
@@ -14,12 +12,13 @@ from models.tenancy import Database
 from settings import Settings
 from workspace.approvals.decisions import Decided, Decisions
 from workspace.approvals.grants import Grant, Grants, GrantScope, Remember
-from workspace.errors import ApprovalExpired, CodelabError, NotFound, RequestError
+from workspace.approvals.history import ApprovalFilter, ApprovalHistory
+from workspace.errors import ApprovalExpired, CodelabError, RequestError
 from workspace.event_publisher import EventPublisher
 from workspace.events import ApprovalExpiring, ApprovalExtended, ApprovalResolved, EventScope, Payload
 from workspace.metrics import APPROVAL_SECONDS, APPROVALS_RESOLVED
 from workspace.names import WorkspaceKey
-from workspace.paging import Page, PageRequest, fetch_page
+from workspace.paging import PageRequest
 from workspace.resuming import Resumption
 from workspace.tools.client_calls import result_event
 from workspace.tools.risk import RiskLevel
@@ -28,16 +27,6 @@ log = structlog.get_logger("audit.approvals")
 
 MOST_COVERED = 100
 """Open approvals that a new grant answers at once."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApprovalFilter:
-    """Which approvals are wanted; `None`: any."""
-
-    status: ApprovalStatus | None = None
-    type: ApprovalType | None = None
-    session_id: UUID | None = None
-    run_id: UUID | None = None
 
 
 class BatchOutcome(NamedTuple):
@@ -55,44 +44,11 @@ class ApprovalManager:
         self, database: Database, publisher: EventPublisher, resumption: Resumption, grants: Grants, settings: Settings
     ) -> None:
         self.grants = grants
-        self._database = database
+        self.history = ApprovalHistory(database)
         self._publisher = publisher
         self._resumption = resumption
         self._decisions = Decisions(database, grants)
         self._settings = settings
-
-    # -- reading ---------------------------------------------------------------------------------------------
-
-    def get(self, key: WorkspaceKey, approval_id: UUID) -> ApprovalRequest:
-        """Return one approval.
-
-        Raises:
-            NotFound: no such approval in the project.
-        """
-        with self._database.tenant_session(key.user_id) as session:
-            approval = session.scalars(
-                select(ApprovalRequest).where(
-                    ApprovalRequest.id == approval_id, ApprovalRequest.project_id == key.project_id
-                )
-            ).one_or_none()
-        if approval is None:
-            raise NotFound
-        return approval
-
-    def page(self, key: WorkspaceKey, request: PageRequest, wanted: ApprovalFilter) -> Page[ApprovalRequest]:
-        """Return a page of a project's approvals: those that are open, and the history."""
-        query = select(ApprovalRequest).where(ApprovalRequest.project_id == key.project_id)
-        if wanted.status is not None:
-            query = query.where(_shown_as(wanted.status))
-        for column, value in (
-            (ApprovalRequest.type, wanted.type),
-            (ApprovalRequest.session_id, wanted.session_id),
-            (ApprovalRequest.run_id, wanted.run_id),
-        ):
-            if value is not None:
-                query = query.where(column == value)
-        with self._database.tenant_session(key.user_id) as session:
-            return fetch_page(session, query, ApprovalRequest, request)
 
     # -- answering -------------------------------------------------------------------------------------------
 
@@ -152,7 +108,7 @@ class ApprovalManager:
             ApprovalExpired: its time is over.
         """
         if seconds is None:
-            seconds = self.get(key, approval_id).timeout
+            seconds = self.history.get(key, approval_id).timeout
         try:
             approval = self._decisions.extend(key, approval_id, seconds, longest=self._settings.run_max_age)
         except ApprovalExpired:
@@ -195,7 +151,7 @@ class ApprovalManager:
         covered: Callable[[Any], bool] = lambda payload: grant.covers(  # noqa: E731
             payload["tool"], payload["arguments"], RiskLevel(payload["risk"])
         )
-        for other in self.page(key, PageRequest(limit=MOST_COVERED), wanted).items:
+        for other in self.history.page(key, PageRequest(limit=MOST_COVERED), wanted).items:
             if covered(other.payload):
                 try:
                     self.confirm(key, other.id, Decision.APPROVE, reason="covered by what was just remembered")
@@ -230,25 +186,6 @@ def resolved(approval: ApprovalRequest) -> ApprovalResolved:
         reason=approval.reason,
         tool_call_id=approval.tool_call_id,
     )
-
-
-def shown_status(approval: ApprovalRequest) -> ApprovalStatus:
-    """Return an approval's status at this moment: its deadline counts before the sweeper has seen it."""
-    if approval.status is ApprovalStatus.PENDING and approval.expires_at <= utc_now():
-        return ApprovalStatus.EXPIRED
-    return approval.status
-
-
-def _shown_as(status: ApprovalStatus) -> ColumnElement[bool]:
-    now = utc_now()
-    match status:
-        case ApprovalStatus.PENDING:
-            return and_(ApprovalRequest.status == status, ApprovalRequest.expires_at > now)
-        case ApprovalStatus.EXPIRED:
-            late = and_(ApprovalRequest.status == ApprovalStatus.PENDING, ApprovalRequest.expires_at <= now)
-            return or_(ApprovalRequest.status == status, late)
-        case _:
-            return ApprovalRequest.status == status
 
 
 def _scope(approval: ApprovalRequest) -> EventScope:

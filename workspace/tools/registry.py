@@ -11,6 +11,7 @@ is what the model fills in.
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
@@ -60,13 +61,13 @@ class Tool:
     client: bool
     """Whether the owner's client carries it out where a project says so; otherwise it always runs here."""
 
-    @property
+    @cached_property
     def schema(self) -> Json:
         """The JSON schema of its parameters."""
         schema: Json = _without_titles(self.params.model_json_schema())
         return schema
 
-    @property
+    @cached_property
     def definition(self) -> Json:
         """What a model is offered, in the form of the OpenAI protocol."""
         function = {"name": self.name, "description": self.description, "parameters": self.schema}

@@ -48,6 +48,7 @@ def upgrade() -> None:
     op.create_index('ix_tool_calls_run_id', 'tool_calls', ['run_id', 'id'], unique=False)
     op.create_foreign_key(op.f('fk_tool_calls_run_id_session_id_project_id_user_id'), 'tool_calls', 'runs', ['run_id', 'session_id', 'project_id', 'user_id'], ['id', 'session_id', 'project_id', 'user_id'], ondelete='CASCADE')
     # ### end Alembic commands ###
+    op.add_column('workspaces', sa.Column('data_id', sa.Uuid(), nullable=True))
     op.create_index('ix_tool_calls_agent_id', 'tool_calls', ['agent_id'], unique=False)
     op.create_index('ix_tool_calls_grant_id', 'tool_calls', ['grant_id'], unique=False, postgresql_where=sa.text('grant_id IS NOT NULL'))
     op.create_unique_constraint('uq_approval_grants_id_user_id', 'approval_grants', ['id', 'user_id'])
@@ -58,6 +59,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column('workspaces', 'data_id')
     op.drop_constraint(op.f('ck_tool_calls_execution_known'), 'tool_calls', type_='check')
     op.drop_constraint(op.f('ck_projects_tool_execution_known'), 'projects', type_='check')
     op.drop_constraint(op.f('fk_tool_calls_grant_id_user_id'), 'tool_calls', type_='foreignkey')
