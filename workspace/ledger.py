@@ -86,7 +86,7 @@ class Settled(NamedTuple):
     next_task: QueuedTask | None
     crowded: bool
     """Whether tasks of the user may wait for the user-wide cap: `workspace.user_cap` has to look."""
-    closed: list[ClosedApproval]
+    closed: tuple[ClosedApproval, ...] = ()
     """What was asked of the owner and is needed no more."""
 
 
@@ -209,7 +209,7 @@ class Ledger:
             if row is None:
                 return None
             # One that is complete has nothing open.
-            closed = close_tasks(session, [task.id]) if failure else []
+            closed = tuple(close_tasks(session, [task.id])) if failure else ()
             next_task = release_next(session, task.key, task.session_id)
             session.commit()
         # Tasks that start at this very moment are not counted yet: half of the cap leaves room for them.

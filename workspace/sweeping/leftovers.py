@@ -31,7 +31,7 @@ class Leftovers:
         Raises:
             OSError: they could not be removed.
         """
-        if self._living([key]):
+        if key in self._living([key]):
             return False
         self._files.remove(key)
         log.info("files_removed", user_id=str(key.user_id), project_id=str(key.project_id))

@@ -19,6 +19,7 @@ from tests.support.offline import build_app
 from tests.support.routes import Route, guarded
 from tests.support.rows import rows_of, user_id
 from tests.support.standin import Standin
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.stack
 
@@ -61,8 +62,23 @@ VIEWS = {
     "cancel_run": View(200),
     "get_run": View(200),
     "stream_events": View(200),
+    "list_approvals": View(200),
+    "get_approval": View(200),
+    "get_approval_metrics": View(200),
+    "confirm_approval": View(200, {"decision": "approve"}),
+    "extend_approval": View(200, {}),
+    "confirm_approvals": View(200, {"ids": [str(uuid4())], "decision": "approve"}),
+    "list_grants": View(200),
+    "withdraw_grant": View(204),
+    "list_tools": View(200),
+    "list_tool_calls": View(200),
+    "get_tool_call": View(200),
+    "answer_tool_call": View(200, {"output": {}}),
 }
 """Every view below `/my` that needs a token."""
+
+ONCE = {"confirm_approval", "extend_approval", "answer_tool_call"}
+"""Views that work once, or on what others end."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +89,16 @@ class Place:
     agent_id: str
     session_id: str
     run_id: str
+    approval_id: str
+    grant_id: str
+    call_id: str
 
     def ids(self) -> dict[str, str]:
         """The ids by the names that routes have for them."""
         return vars(self)
 
 
-UNKNOWN = Place(*(str(uuid4()) for _ in range(4)))
+UNKNOWN = Place(*(str(uuid4()) for _ in range(7)))
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,28 @@ def furnish(client: ApiClient, project_id: str, *, answered: bool) -> Place:
     accepted = client.send(session["id"], "[say=private] a private question")
     if answered:
         client.wait_for_run(accepted)
-    return Place(project_id, agent["id"], session["id"], accepted["run_id"])
+    return Place(project_id, agent["id"], session["id"], accepted["run_id"], **questions(client, project_id))
+
+
+def questions(client: ApiClient, project_id: str) -> dict[str, str]:
+    """Let an agent ask its owner, and its owner's client; remember an answer."""
+    client.put(f"/my/projects/{project_id}/", {"name": "private", "tool_execution": "client"})
+    client.make_agent("asker", tools=["read_file", "write_file"])
+    session = client.make_session()["id"]
+    client.send(session, '[tool=write_file {"path": "a.txt", "content": "x"}]', "asker")
+    remembered = wait_for(lambda: waiting(client, "approvals/", status="pending"))
+    client.post(f"approvals/{remembered}/confirm/", {"decision": "approve", "remember": {"scope": "session"}})
+    call = wait_for(lambda: waiting(client, "tool-calls/", status="running"))
+    client.send(client.make_session()["id"], '[tool=write_file {"path": "b.txt", "content": "x"}]', "asker")
+    open_one = wait_for(lambda: waiting(client, "approvals/", status="pending"))
+    (grant,) = client.get("approvals/grants/").json()["items"]
+    return {"approval_id": open_one, "grant_id": grant["id"], "call_id": call}
+
+
+def waiting(client: ApiClient, path: str, **query: str) -> str | None:
+    """Return the id of what waits, if something does."""
+    items = client.get(path, **query).json()["items"]
+    return items[0]["id"] if items else None
 
 
 def move_in(client: ApiClient, database: Database, *, answered: bool = True) -> Owner:
@@ -199,7 +239,8 @@ def carol(make_user: MakeUser, database: Database) -> Owner:
 
 
 def test_its_owner_gets_through(route: Route, carol: Owner, make_user: MakeUser, database: Database) -> None:
-    owner = move_in(make_user(), database, answered=False) if route.method == "DELETE" else carol
+    fresh = route.method == "DELETE" or route.view in ONCE
+    owner = move_in(make_user(), database, answered=False) if fresh else carol
     # The default project cannot be deleted.
     place = owner.second if "project_id" in route.variables else owner.default
     assert call(owner.client, route, place.ids()).status_code == VIEWS[route.view].success

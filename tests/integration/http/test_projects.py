@@ -18,7 +18,7 @@ def test_a_new_user_has_one_project_which_is_the_default(user: ApiClient) -> Non
     assert listing["total"] == 1
     assert listing["next_cursor"] is None
     (project,) = listing["items"]
-    assert set(project) == {"id", "name", "description", "is_default", "created_at", "updated_at"}
+    assert set(project) == {"id", "name", "description", "is_default", "tool_execution", "created_at", "updated_at"}
     assert project["is_default"] is True
     assert project["name"] == "default"
 
