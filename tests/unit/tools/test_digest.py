@@ -44,6 +44,8 @@ def same(one: Any, other: Any) -> bool:
 @example("t", {"a": []}, "t", {"a": {}})
 @example("t", {"a": "\u00e9"}, "t", {"a": "e\u0301"})
 @example("t", {"a": "\U0001f600"}, "t", {"a": "\ud83d\ude00"})
+@example("t", {"a": "\ud800"}, "t", {"a": "?"})
+@example("t", {"a": "\ud800"}, "t", {"a": "\ud801"})
 @example("t", {"a": "\u00e9"}, "t", {"a": "\\u00e9"})
 @example("t", {"a": [1, [2]]}, "t", {"a": [[1], 2]})
 @example("t", {"a": ["b", "c"]}, "t", {"a": ["b,c"]})
