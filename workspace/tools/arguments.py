@@ -1,6 +1,6 @@
 """A call as the model wrote it, made into something that rows can hold; what cannot be is the model's mistake."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models import Json
 from workspace.model_stream import AskedCall
@@ -9,6 +9,8 @@ from workspace.tools.errors import ToolError, ToolErrorCode
 
 LONGEST_ID = 128
 LONGEST_NAME = 64
+LARGE = 1e16
+"""From here on a float has no decimal point in JSON, and PostgreSQL stores a whole number."""
 
 
 class ParsedCall(NamedTuple):
@@ -50,4 +52,22 @@ def _parse(call: AskedCall, call_id: str) -> ParsedCall:
     except InvalidJson as error:
         detail = f"The arguments are no JSON object that can be used: {error.detail}."
         return ParsedCall(call_id, name, {}, ToolError(ToolErrorCode.INVALID_ARGUMENTS, detail))
-    return ParsedCall(call_id, name, arguments, None)
+    return ParsedCall(call_id, name, _as_stored(arguments), None)
+
+
+def _as_stored(value: Any) -> Any:
+    """Return arguments as a row gives them back: PostgreSQL knows no negative nought, and no large number as a float.
+
+    So the digest of what was asked is that of what is in the row.
+    """
+    match value:
+        case dict():
+            return {name: _as_stored(each) for name, each in value.items()}
+        case list():
+            return [_as_stored(each) for each in value]
+        case float() if value == 0:
+            return 0.0
+        case float() if abs(value) >= LARGE:
+            return int(value)
+        case _:
+            return value

@@ -19,7 +19,7 @@ from tests.support.offline import build_app
 from tests.support.routes import Route, guarded
 from tests.support.rows import rows_of, user_id
 from tests.support.standin import Standin
-from tests.support.waiting import wait_for
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stack
 
@@ -128,11 +128,11 @@ def questions(client: ApiClient, project_id: str) -> dict[str, str]:
     client.make_agent("asker", tools=["read_file", "write_file"])
     session = client.make_session()["id"]
     client.send(session, '[tool=write_file {"path": "a.txt", "content": "x"}]', "asker")
-    remembered = wait_for(lambda: waiting(client, "approvals/", status="pending"))
+    remembered = eventually(lambda: waiting(client, "approvals/", status="pending"), "an approval")
     client.post(f"approvals/{remembered}/confirm/", {"decision": "approve", "remember": {"scope": "session"}})
-    call = wait_for(lambda: waiting(client, "tool-calls/", status="running"))
+    call = eventually(lambda: waiting(client, "tool-calls/", status="running"), "a tool request")
     client.send(client.make_session()["id"], '[tool=write_file {"path": "b.txt", "content": "x"}]', "asker")
-    open_one = wait_for(lambda: waiting(client, "approvals/", status="pending"))
+    open_one = eventually(lambda: waiting(client, "approvals/", status="pending"), "an approval")
     (grant,) = client.get("approvals/grants/").json()["items"]
     return {"approval_id": open_one, "grant_id": grant["id"], "call_id": call}
 
