@@ -40,7 +40,7 @@ class Glob:
         self._stays = 0
         self._stays_in_name = 0
         self._skips = 0
-        self._read(pattern if "/" in pattern else f"**/{pattern}")
+        self._read(pattern)
 
     def begin(self) -> int:
         """Return the places before the first character."""
@@ -76,6 +76,8 @@ class Glob:
         parts = [part for part in pattern.split("/") if part not in {"", "."}]
         if not parts or ".." in parts:
             raise _invalid("It has no name, or a `..`.")
+        if "/" not in pattern:
+            parts.insert(0, "**")
         if parts[-1] == "**":
             parts.append("*")
         before = ""

@@ -40,7 +40,7 @@ class Listing(NamedTuple):
 
     entries: tuple[Entry, ...]
     truncated: bool
-    """Whether there is more than is shown."""
+    """Whether there may be more than is shown."""
 
 
 def list_directory(

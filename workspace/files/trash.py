@@ -66,11 +66,11 @@ class Trash:
 
 def _take(base: int, key: WorkspaceKey, trash: int) -> str | None:
     """Move a workspace into the trash and return its name there; `None` if there is no such workspace."""
-    user_name, taken = name_of(key.user_id), str(uuid.uuid4())
+    user_name, project_name, taken = name_of(key.user_id), name_of(key.project_id), str(uuid.uuid4())
     try:
         user = os.open(user_name, READABLE, dir_fd=base)
         try:
-            move_directory(name_of(key.project_id), taken, source=user, target=trash)
+            move_directory(project_name, taken, source=user, target=trash)
         finally:
             os.close(user)
             with suppress(OSError):  # the user has other projects, or the directory is gone

@@ -18,6 +18,9 @@ LONGEST_CHARACTER = 4
 
 _PATH = "Relative to the workspace, with `/` between directories. No `..`, and no `/` at the beginning."
 
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""The bytes of a character behind its first one."""
+
 
 class ReadFile(ToolParams):
     """What to read."""
@@ -61,12 +64,13 @@ def read_file(use: ToolUse, params: ReadFile) -> Json:
     Links, and files with a second name (hard links), are not read.
     """
     files = use.resources.files
+    before = min(params.offset, LONGEST_CHARACTER - 1)
     length = min(max(params.length, LONGEST_CHARACTER), files.output_limit)
-    content = files.read(use.context.key, params.path, offset=params.offset, length=length)
-    frame = _file_part(params.path, _Part("", "base64", params.offset, params.offset), content.size)
-    room = files.output_limit - json_size(frame) - len(str(content.size))  # the number of `next_offset`
-    part = _as_text(content, params.offset, room) or _as_base64(content, params.offset, room)
-    return _file_part(params.path, part, content.size)
+    found = files.read(use.context.key, params.path, offset=params.offset - before, length=before + length)
+    frame = _file_part(params.path, _Part("", "base64", params.offset, params.offset), found.size)
+    room = files.output_limit - json_size(frame) - len(str(found.size))  # the number of `next_offset`
+    part = _as_text(found, params.offset, before, room) or _as_base64(found, params.offset, before, room)
+    return _file_part(params.path, part, found.size)
 
 
 @tool(client=True)
@@ -138,32 +142,42 @@ def _file_part(path: str, part: _Part, size: int) -> Json:
     }
 
 
-def _as_text(content: Content, offset: int, room: int) -> _Part | None:
-    """Return a part as text, or `None` if it is none; characters that are cut at its ends are left out.
+def _as_text(found: Content, offset: int, before: int, room: int) -> _Part | None:
+    """Return a part as text, or `None` if it is none.
 
-    What has a NUL is no text here: PostgreSQL's JSON does not take it.
+    It begins with a whole character, which may have begun up to three bytes before, and ends with one. What has a NUL
+    is no text here: PostgreSQL's JSON does not take it.
+
+    Args:
+        found: what was read, with the bytes before the part.
+        offset: where the part begins.
+        before: how many bytes before it there are.
+        room: bytes that the text may take as JSON.
     """
-    data = content.data
+    begin = before - _begun(found.data[:before], found.data[before:])
+    data = found.data[begin:]
     if b"\0" in data:
         return None
-    begin = offset + (_inside_character(data) if offset else 0)
+    begin += offset - before
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        text = decoder.decode(data[begin - offset :], final=offset + len(data) >= content.size)
+        text = decoder.decode(data, final=begin + len(data) >= found.size)
     except UnicodeDecodeError:
         return None
     text = fitting(text, room)
     return _Part(text, "utf-8", begin, begin + len(text.encode()))
 
 
-def _inside_character(data: bytes) -> int:
-    """Return how many bytes at the beginning belong to a character that begins before."""
-    count = 0
-    while count < min(len(data), LONGEST_CHARACTER - 1) and data[count] & 0xC0 == 0x80:
-        count += 1
-    return count
+def _begun(before: bytes, data: bytes) -> int:
+    """Return how many of the bytes before belong to the first character: none but where it was cut."""
+    rest = data[: LONGEST_CHARACTER - 1]
+    rest = rest[: len(rest) - len(rest.lstrip(_CONTINUATION))]
+    for count in range(1, len(before) + 1) if rest else ():
+        if len((before[-count:] + rest).decode(errors="ignore").encode()) == count + len(rest):
+            return count
+    return 0
 
 
-def _as_base64(content: Content, offset: int, room: int) -> _Part:
-    data = content.data[: room // 4 * 3]
+def _as_base64(found: Content, offset: int, before: int, room: int) -> _Part:
+    data = found.data[before:][: room // 4 * 3]
     return _Part(base64.b64encode(data).decode(), "base64", offset, offset + len(data))

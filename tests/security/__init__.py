@@ -1,0 +1,1 @@
+"""Attacks, as hostile model output and hostile commands would carry them out."""

@@ -1,0 +1,1 @@
+"""Attacks on the files of other tenants and of the server."""

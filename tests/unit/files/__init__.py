@@ -1,0 +1,1 @@
+"""The files of workspaces, on a real disk."""
