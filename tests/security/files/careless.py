@@ -21,7 +21,10 @@ def _single(path: Path) -> Path:
 
 
 def read(home: Path, path: str) -> bytes:
-    return _single(_checked(home, path)).read_bytes()
+    checked = _single(_checked(home, path))
+    if not checked.is_file():
+        raise Careless
+    return checked.read_bytes()
 
 
 def write(home: Path, path: str, content: bytes) -> None:

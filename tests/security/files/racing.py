@@ -84,9 +84,6 @@ def assert_only_the_careless_one_leaks(ours: Callable[[], bool], careless: Calla
     """Run a race against both."""
     known_bad = run(careless, seconds=MOST_SECONDS, until_leak=True)
     assert known_bad.leaks, f"the race shows nothing: the careless one did not leak in {known_bad.attempts} attempts"
-    import sys
-
-    print(known_bad, file=sys.stderr)
     outcome = run(ours, seconds=min(max(LEAST_SECONDS, TIMES * known_bad.seconds), MOST_SECONDS))
     assert outcome.leaks == 0
     assert outcome.attempts > 20, "too few attempts to say anything"

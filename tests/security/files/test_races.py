@@ -1,6 +1,7 @@
 """Names that are exchanged while they are used: nothing leaks, where the careless way of doing it does."""
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -73,6 +74,40 @@ def test_no_race_reads_the_file_of_another_tenant(
     with exchanging(home, "one", "two"):
         assert_only_the_careless_one_leaks(
             lambda: SECRET in _read(files, key, path), lambda: SECRET in _careless_read(home, path)
+        )
+
+
+class _Hangs(BaseException):
+    """Something waited for the other end of a pipe."""
+
+
+def _hangs(work: Callable[[], object]) -> bool:
+    """Return whether something does not end by itself; the alarm ends it."""
+
+    def ring(*_: object) -> None:
+        raise _Hangs
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        work()
+    except _Hangs:
+        return True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    return False
+
+
+def test_no_race_makes_a_reader_wait_for_the_other_end_of_a_pipe(
+    files: WorkspaceFiles, key: WorkspaceKey, home: Path
+) -> None:
+    (home / "one").write_bytes(b"mine")
+    os.mkfifo(home / "two")
+    skip_without_exchange(home)
+    with exchanging(home, "one", "two"):
+        assert_only_the_careless_one_leaks(
+            lambda: _hangs(lambda: _read(files, key, "one")), lambda: _hangs(lambda: _careless_read(home, "one"))
         )
 
 
