@@ -14,6 +14,7 @@ class Standin:
 
     def __init__(self, http: httpx.Client, model_url: str) -> None:
         self._http = http
+        self._model_url = model_url
         self._url = model_url.removesuffix("/v1") + "/_control"
 
     def rules(self, *rules: dict[str, Any]) -> None:
@@ -56,3 +57,10 @@ class Standin:
         response = self._http.get(f"{self._url}/requests", params={"limit": limit})
         found: list[dict[str, Any]] = response.raise_for_status().json()["requests"]
         return [request.get("body", request) for request in found]
+
+    def usage_of(self, body: dict[str, Any]) -> dict[str, int]:
+        """Return the usage of a request, by asking once more."""
+        whole = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
+        response = self._http.post(f"{self._model_url}/chat/completions", json=whole)
+        usage: dict[str, int] = response.raise_for_status().json()["usage"]
+        return usage

@@ -1,0 +1,30 @@
+"""A system whose owners have little time, for what takes long in the stack's own."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.integration.runs.own_system import OwnSystem, own_system
+from tests.support.stack import Stack
+
+TIMEOUT = 4
+"""Seconds to answer for a MEDIUM risk; a HIGH one has the default."""
+CAP = 2
+IDLE = 2
+
+
+@pytest.fixture(scope="session")
+def hurried(stack: Stack, http: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSystem]:
+    """It sweeps each second, runs two tasks of a user at once, and closes what is idle for two seconds."""
+    directory = tmp_path_factory.mktemp("hurried")
+    options = {
+        "APPROVAL_TIMEOUT_MEDIUM": TIMEOUT,
+        "USER_TASK_CAP": CAP,
+        "WORKSPACE_IDLE_TIMEOUT": IDLE,
+        "AGENT_IDLE_TIMEOUT": 1,
+        "NODE_SHUTDOWN_GRACE": 2,
+        "DATA_DIR": directory / "data",
+    }
+    with own_system(http, stack, directory, **options) as system:
+        yield system
