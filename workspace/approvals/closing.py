@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import case, select, update
+from sqlalchemy import ColumnElement, case, literal, select, update
 from sqlalchemy.orm import Session
 
 from models import ApprovalRequest, ToolCall, utc_now
@@ -51,13 +51,18 @@ def close_tasks(session: Session, tasks: Sequence[UUID]) -> list[ClosedApproval]
         update(ToolCall)
         .where(ToolCall.task_id.in_(tasks), ToolCall.status.in_(ToolCallStatus.active()))
         .values(
-            status=case((_CUT, _CUT_OFF.status), else_=_STOPPED.status),
-            result=case((_CUT, _CUT_OFF.body), else_=_STOPPED.body),
+            status=case((_CUT, _as(ToolCall.status, _CUT_OFF.status)), else_=_as(ToolCall.status, _STOPPED.status)),
+            result=case((_CUT, _as(ToolCall.result, _CUT_OFF.body)), else_=_as(ToolCall.result, _STOPPED.body)),
             finished_at=now,
         )
         .execution_options(synchronize_session=False)
     )
     return _close(session, ApprovalRequest.task_id.in_(tasks))
+
+
+def _as(column: Any, value: object) -> ColumnElement[Any]:
+    """Return a value that is written as its column's are: within a CASE nothing else tells its type."""
+    return literal(value, column.type)
 
 
 def _close(session: Session, *where: Any) -> list[ClosedApproval]:
