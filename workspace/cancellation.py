@@ -22,6 +22,7 @@ from workspace.approvals.closing import ClosedApproval, close_tasks
 from workspace.errors import AgentDeleted, Cancelled, DeadlineExceeded, NotFound, RunFailure
 from workspace.events import Failure
 from workspace.ledger import QueuedTask, release_next
+from workspace.leftovers import KeptText, keep_text, keep_usage
 from workspace.names import WorkspaceKey
 
 _DETAILS: Final = {
@@ -31,6 +32,9 @@ _DETAILS: Final = {
 }
 _AT_ONCE: Final = frozenset({CancelReason.RESET, CancelReason.AGENT_DELETED})
 """Reasons that end also what a node works on in the rows at once: what the node still writes is refused."""
+
+_KEEPS_TEXT: Final = frozenset({CancelReason.REQUESTED, CancelReason.INTERRUPTED})
+"""Reasons for which what an agent said before stays, as it does where a node works on it."""
 
 
 def failure_of(reason: CancelReason) -> RunFailure:
@@ -70,6 +74,8 @@ class Ending:
     """What may start now; it has to be sent."""
     closed: list[ClosedApproval] = field(default_factory=list)
     """What was asked of the owner and is needed no more; it has to be told of."""
+    kept: list[KeptText] = field(default_factory=list)
+    """What agents had said; it has to be told of."""
 
     @property
     def status(self) -> RunStatus:
@@ -98,8 +104,11 @@ def end_runs(session: Session, key: WorkspaceKey, runs: Collection[UUID], reason
     ends = [task.id for task in tasks if task.id not in spared]
     _end_tasks(session, ends, ending)
     ending.closed = close_tasks(session, ends)
+    if reason in _KEEPS_TEXT:
+        ending.kept = keep_text(session, ends)
     _mark(session, working, reason)
     ending.ended = _end_idle(session, [run for run in runs if run not in working], ending)
+    keep_usage(session, [run.run_id for run in ending.ended])
     for session_id in {run.session_id for run in ending.ended}:
         if task := release_next(session, key, session_id):
             ending.released.append(task)

@@ -40,6 +40,9 @@ class Endings:
                 key=key, session_id=approval.session_id, run_id=approval.run_id, task_id=approval.task_id
             )
             self._publisher.publish(scope, approval.event())
+        for text in ending.kept:
+            scope = EventScope(key=key, session_id=text.session_id, run_id=text.run_id, task_id=text.task_id)
+            self._publisher.publish(scope, text.event())
         told = []
         payload = RunFailed if ending.status is RunStatus.FAILED else RunCancelled
         for run in ending.ended:
