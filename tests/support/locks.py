@@ -17,7 +17,8 @@ from tests.support.waiting import eventually
 def row_held(database: Database, entity: type[Base], row_id: UUID | str) -> Iterator["Hold"]:
     """Hold a row for the block: who wants to change it, or to lock it, waits."""
     with database.engine.connect() as connection:
-        yield Hold(database, _lock(connection, entity, row_id))
+        _lock(connection, entity, row_id)
+        yield Hold(database, connection)
         connection.rollback()
 
 
@@ -47,14 +48,19 @@ _WAITING = text("""
 class Hold:
     """A connection that others may have to wait for."""
 
-    def __init__(self, database: Database, pid: int) -> None:
+    def __init__(self, database: Database, connection: Connection) -> None:
         self._database = database
-        self.pid = pid
+        self._connection = connection
+        self._pid = connection.execute(select(func.pg_backend_pid())).scalar_one()
+
+    def let_go(self) -> None:
+        """Let the next one have the row."""
+        self._connection.rollback()
 
     def waiting(self) -> int:
         """Return how many connections wait for this one, those included that wait for one which does."""
         with self._database.engine.connect() as connection:
-            return int(connection.execute(_WAITING, {"pid": self.pid}).scalar_one())
+            return int(connection.execute(_WAITING, {"pid": self._pid}).scalar_one())
 
     def await_waiting(self, count: int = 1) -> None:
         """Wait until so many connections wait for it."""
@@ -65,14 +71,14 @@ class NextHold(Hold):
     """A hold that begins when the one before it ends."""
 
     def __init__(self, database: Database, connection: Connection, entity: type[Base], row_id: UUID | str) -> None:
-        super().__init__(database, connection.execute(select(func.pg_backend_pid())).scalar_one())
+        super().__init__(database, connection)
         self._thread = threading.Thread(target=_lock, args=(connection, entity, row_id), daemon=True)
         self._thread.start()
         eventually(self._stands_in_line, "a place in the line for a row")
 
     def _stands_in_line(self) -> bool:
         with self._database.engine.connect() as connection:
-            blockers = connection.execute(select(func.pg_blocking_pids(self.pid))).scalar_one()
+            blockers = connection.execute(select(func.pg_blocking_pids(self._pid))).scalar_one()
         return bool(blockers)
 
     def taken(self, *, within: float = 20.0) -> None:
@@ -81,8 +87,7 @@ class NextHold(Hold):
         assert not self._thread.is_alive(), "the row was not let go"
 
 
-def _lock(connection: Connection, entity: type[Base], row_id: UUID | str) -> int:
+def _lock(connection: Connection, entity: type[Base], row_id: UUID | str) -> None:
     """Lock a row as an UPDATE does that leaves its keys alone: rows may still refer to it."""
     table: Any = entity.__table__
-    found = select(func.pg_backend_pid()).where(table.c.id == row_id).with_for_update(key_share=True, of=table)
-    return int(connection.execute(found).scalar_one())
+    connection.execute(select(table.c.id).where(table.c.id == row_id).with_for_update(key_share=True)).one()
