@@ -59,8 +59,8 @@ from workspace.space import SpaceServices
 from workspace.space_store import SpaceStore
 from workspace.survey import Surveyor, WorkspaceStore
 from workspace.sweeping import Sweeper
-from workspace.sweeping.leftovers import Leftovers
 from workspace.sweeping.lost_hosts import LostHosts
+from workspace.sweeping.orphaned_files import OrphanedFiles
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
 from workspace.sweeping.unanswered import Unanswered
@@ -224,7 +224,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     claims = Claims(core.database, leases, node_id=node_id, data_id=data_dir_id(settings.data_dir))
     queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
     resources = _resources(settings)
-    leftovers = Leftovers(core.database, resources.files)
+    orphaned_files = OrphanedFiles(core.database, resources.files)
     model = ModelClient(settings)
     health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
     announcements = Announcements(core.database)
@@ -268,9 +268,9 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         leases=leases,
         manager=WorkerSpaceManager(core.services._replace(host=host)),
         direct_run=direct_run,
-        sweeper=_sweeper(core, lost_hosts, leftovers),
+        sweeper=_sweeper(core, lost_hosts, orphaned_files),
         lost_hosts=lost_hosts,
-        leftovers=leftovers,
+        orphaned_files=orphaned_files,
         sandbox=resources.sandbox,
         bus=core.services.bus,
         cache=core.services.cache,
@@ -309,7 +309,7 @@ def _tools(core: _Core, resources: Resources) -> ToolServices:
     )
 
 
-def _sweeper(core: _Core, lost_hosts: LostHosts, leftovers: Leftovers) -> Sweeper:
+def _sweeper(core: _Core, lost_hosts: LostHosts, orphaned_files: OrphanedFiles) -> Sweeper:
     settings = core.settings
     outbox = Outbox(
         database=core.database,
@@ -346,6 +346,6 @@ def _sweeper(core: _Core, lost_hosts: LostHosts, leftovers: Leftovers) -> Sweepe
             "sent": outbox.send,
             "announced": untold.announce,
             "stuck": overdue.tell_stuck,
-            "leftovers": leftovers.look,
+            "orphaned_files": orphaned_files.look,
         },
     )

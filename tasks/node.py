@@ -185,7 +185,7 @@ class Node:
 
     def remove_files(self, key: WorkspaceKey) -> bool:
         """Remove the files of a project that was deleted; returns whether it was."""
-        return self._parts.leftovers.remove(key)
+        return self._parts.orphaned_files.remove(key)
 
     def sweep(self) -> Mapping[str, int]:
         """Mend what was lost anywhere; returns how much of what."""

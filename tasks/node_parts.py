@@ -18,8 +18,8 @@ from workspace.manager import WorkerSpaceManager
 from workspace.reports import Reports
 from workspace.sandbox import Sandbox
 from workspace.sweeping import Sweeper
-from workspace.sweeping.leftovers import Leftovers
 from workspace.sweeping.lost_hosts import LostHosts
+from workspace.sweeping.orphaned_files import OrphanedFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class NodeParts:
     direct_run: DirectRun
     sweeper: Sweeper
     lost_hosts: LostHosts
-    leftovers: Leftovers
+    orphaned_files: OrphanedFiles
     sandbox: Sandbox
     bus: AgentBus
     cache: AgentCache

@@ -22,6 +22,7 @@ from workspace.event_publisher import EventPublisher
 from workspace.events import AlertKind, EventScope, Failure, Payload, RunCancelled, RunFailed, TaskFailed
 from workspace.leases import Leases
 from workspace.ledger import QueuedTask, release_next, settle_run
+from workspace.leftovers import keep_usage
 from workspace.metrics import TASKS_SETTLED
 from workspace.names import WorkspaceKey
 from workspace.sweeping.sweeper import BATCH
@@ -134,6 +135,7 @@ class LostHosts:
             _end_task(session, task, task_status, error)
             closed = close_tasks(session, [task.task_id])
             settle_run(session, task.run_id, run_status, error=error)
+            keep_usage(session, [task.run_id])
             next_task = release_next(session, task.key, task.session_id)
             session.commit()
         TASKS_SETTLED.labels(task_status.value).inc()

@@ -15,7 +15,7 @@ from workspace.claims import Claims
 from workspace.files import WorkspaceFiles, WriteMode
 from workspace.leases import Leases
 from workspace.names import WorkspaceKey
-from workspace.sweeping.leftovers import Leftovers
+from workspace.sweeping.orphaned_files import OrphanedFiles
 
 pytestmark = pytest.mark.stack
 
@@ -34,8 +34,8 @@ def files(tmp_path: Path) -> WorkspaceFiles:
 
 
 @pytest.fixture
-def leftovers(database: Database, files: WorkspaceFiles) -> Leftovers:
-    return Leftovers(database, files)
+def orphaned_files(database: Database, files: WorkspaceFiles) -> OrphanedFiles:
+    return OrphanedFiles(database, files)
 
 
 def write(files: WorkspaceFiles, key: WorkspaceKey) -> None:
@@ -70,38 +70,40 @@ def test_a_refusal_takes_no_lease(database: Database, old_redis: redis.Redis) ->
 
 
 def test_the_files_of_a_deleted_project_are_removed(
-    database: Database, files: WorkspaceFiles, leftovers: Leftovers
+    database: Database, files: WorkspaceFiles, orphaned_files: OrphanedFiles
 ) -> None:
     world = make_world(database)
     write(files, world.key)
     delete_project(world)
-    assert leftovers.remove(world.key)
+    assert orphaned_files.remove(world.key)
     assert list(files.workspaces()) == []
 
 
 def test_the_files_of_a_project_that_lives_stay_whoever_asks(
-    database: Database, files: WorkspaceFiles, leftovers: Leftovers
+    database: Database, files: WorkspaceFiles, orphaned_files: OrphanedFiles
 ) -> None:
     world = make_world(database)
     write(files, world.key)
-    assert not leftovers.remove(world.key)
+    assert not orphaned_files.remove(world.key)
     assert list(files.workspaces()) == [world.key]
 
 
 def test_another_users_project_does_not_keep_files_alive(
-    database: Database, files: WorkspaceFiles, leftovers: Leftovers
+    database: Database, files: WorkspaceFiles, orphaned_files: OrphanedFiles
 ) -> None:
     world = make_world(database)
     strange = WorkspaceKey(uuid4(), world.key.project_id)
     write(files, strange)
-    assert leftovers.remove(strange)
+    assert orphaned_files.remove(strange)
 
 
-def test_files_that_nobody_removed_are_found(database: Database, files: WorkspaceFiles, leftovers: Leftovers) -> None:
+def test_files_that_nobody_removed_are_found(
+    database: Database, files: WorkspaceFiles, orphaned_files: OrphanedFiles
+) -> None:
     gone, living = make_world(database), make_world(database)
     for world in (gone, living):
         write(files, world.key)
     delete_project(gone)
-    assert leftovers.look() == 1
+    assert orphaned_files.look() == 1
     assert list(files.workspaces()) == [living.key]
-    assert leftovers.look() == 0  # it looks seldom
+    assert orphaned_files.look() == 0  # it looks seldom

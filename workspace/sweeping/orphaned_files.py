@@ -17,7 +17,7 @@ AT_ONCE = 500
 """Projects that one query asks for."""
 
 
-class Leftovers:
+class OrphanedFiles:
     """Removes files whose project has no row any more."""
 
     def __init__(self, database: Database, files: WorkspaceFiles) -> None:
