@@ -26,7 +26,7 @@ RULES = (
         "match": f"^{re.escape(QUESTION)}$",
         "steps": [
             {"tool": READ},
-            {"say": "The file says: {result.content}", "on_error": "I could not read it: {result}"},
+            {"say": "The file says: {result.output.content}", "on_error": "I could not read it: {result}"},
         ],
     },
 )

@@ -15,7 +15,7 @@ RULES = (
         "match": f"^{re.escape(ORDER)}$",
         "steps": [
             {"tool": {"name": "execute_command", "arguments": {"command": "rm", "args": ["-r", "notes"]}}},
-            {"say": "The folder is gone.", "on_error": "I did not delete it. I was told: {result}"},
+            {"say": "The folder is gone.", "on_error": "I did not delete it. I was told: {result.error.detail}"},
         ],
     },
 )
