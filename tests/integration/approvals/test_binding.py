@@ -135,6 +135,16 @@ def send_again(one: Asked, database: Database) -> None:
     sender.close()
 
 
+def test_a_tool_that_was_taken_from_the_agent_meanwhile_is_not_used(user: ApiClient, standin: Standin) -> None:
+    agent = make_agent(user)
+    one = ask(user, append("log.txt", "x"))
+    assert user.put(f"agents/{agent['id']}/", {"name": "helper", "tools": ["read_file"]}).status_code == 200
+    confirmed(user, one.id)
+    one.completed()
+    assert error_codes(told(standin, one.content)) == ["unknown_tool"]
+    assert content_of(user, "log.txt") is None
+
+
 def test_a_grant_that_is_revoked_after_the_plan_is_no_yes_any_more(
     user: ApiClient, standin: Standin, database: Database
 ) -> None:
