@@ -47,10 +47,20 @@ def model_pid(stack: Stack) -> int:
 
 def worker_pids(stack: Stack) -> list[int]:
     """Return the processes of the stack's own nodes, as they are now."""
+    return _pids(stack, "WORKER_PIDS")
+
+
+def api_pid(stack: Stack) -> int:
+    """Return the process of the stack's API, as it is now."""
+    (pid,) = _pids(stack, "API_PID")
+    return pid
+
+
+def _pids(stack: Stack, name: str) -> list[int]:
     for line in (stack.directory / "env").read_text().splitlines():
-        if line.startswith("WORKER_PIDS="):
+        if line.startswith(f"{name}="):
             return [int(pid) for pid in line.partition("=")[2].strip('"').split()]
-    raise AssertionError("the stack names no workers")
+    raise AssertionError(f"the stack names no {name}")
 
 
 def database_pid(stack: Stack) -> int:

@@ -48,7 +48,8 @@ class OwnSystem:
     database: Database
     control: Celery
     """Sends commands to its nodes, as `celery control` does."""
-    _nodes: ExitStack = field(default_factory=ExitStack)
+    nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    """Those that were started, by name; the newest is last."""
 
     def user(self) -> ApiClient:
         """A user whom nobody has seen before."""
@@ -65,6 +66,7 @@ class OwnSystem:
             *("--without-gossip", "--without-mingle"),
         ]
         with _process(command, log, self.options | options, signal.SIGTERM) as process:
+            self.nodes[name] = process
             eventually(lambda: _is_ready(process, log, CELERY_READY), "the node to be ready", within=90)
             yield name
 
