@@ -51,7 +51,7 @@ def resume_if_ready(session: Session, task: Task | None) -> Resumed | None:
     now = utc_now()
     task.status = TaskStatus.QUEUED
     task.sent_at = now
-    task.send_count += 1
+    task.send_count = 1  # a message that is lost now is missed as soon as the first one would have been
     session.execute(
         update(Run)
         .where(Run.id == task.run_id, Run.mode == RunMode.DIRECT, Run.status == RunStatus.WAITING)
