@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import fairness, fleet, hosting, message_path, streams
+from bench import fairness, fleet, hosting, message_path, parking, streams
 from bench.report import Table, facts
 
 MESSAGE_PATH = """\
@@ -26,6 +26,10 @@ A kept what one user may run at once."""
 FLEET = """\
 50 agents of 10 users on three nodes. The ideal is that of the slowest agent: its tasks, by its limit, by the model's
 time. "Most at once" is what the model's server saw."""
+
+PARKING = """\
+One caller, a model that answers at once. A tool is a turn of the model more, and three commits. "Asked for" waits for
+its owner, who says yes when the task is parked: an event, an answer by HTTP, and the task is sent again."""
 
 
 class Report:
@@ -81,7 +85,13 @@ def nodes(report: Report, is_quick: bool) -> int:
     return fleet.run(size, lambda found: report.add(FLEET, fleet.table(found), fleet.facts(found)))
 
 
-MEASUREMENTS = (message, readers, hosted, fair, nodes)
+def parked(report: Report, is_quick: bool) -> int:
+    """What tools cost, and waiting for a person."""
+    size = parking.QUICK if is_quick else parking.FULL
+    return parking.run(size, lambda found: report.add(PARKING, parking.table(found)))
+
+
+MEASUREMENTS = (message, readers, hosted, fair, nodes, parked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
