@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-WIDTH = 16
+WIDTH = 20
 MOST_CHARACTERS = 160
 """Of an argument."""
 
@@ -46,9 +46,7 @@ def about(event: Mapping[str, Any]) -> str:
         case "approval_resolved":
             return ": ".join(str(part) for part in (payload["status"], payload.get("reason")) if part)
         case "tool_result":
-            return " ".join(
-                str(part) for part in (payload["tool"], payload["status"], payload.get("error_code")) if part
-            )
+            return f"{payload['tool']} {payload.get('error_code') or payload['status']}"
         case "task_waiting":
             return f"for {payload['reason']}"
         case _:

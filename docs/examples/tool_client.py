@@ -275,11 +275,11 @@ def captured(process: subprocess.Popen[bytes], end: float) -> tuple[dict[str, by
     with selectors.DefaultSelector() as selector:
         for name, text in texts.items():
             selector.register(getattr(process, name), selectors.EVENT_READ, text)
-        while sum(map(len, texts.values())) < OUTPUT_BYTES:
+        while selector.get_map() and sum(map(len, texts.values())) < OUTPUT_BYTES:
             has_ended = process.poll() is not None
             ready = selector.select(min(0.2, max(0.0, end - time.monotonic())))
             if not ready and has_ended:
-                break  # what it left behind may hold its pipes open
+                return texts, False  # what it left behind holds its pipes open
             if time.monotonic() >= end:
                 return texts, not has_ended
             for key, _ in ready:
@@ -287,6 +287,11 @@ def captured(process: subprocess.Popen[bytes], end: float) -> tuple[dict[str, by
                 key.data.extend(data)
                 if not data:
                     selector.unregister(key.fileobj)
+        if not selector.get_map():
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                return texts, True
     return texts, False
 
 
@@ -531,7 +536,8 @@ class Client:
         arguments = payload.get("arguments")
         if payload.get("arguments_complete") is False:
             # Nobody is asked about half of a text.
-            arguments = self.api.call("GET", f"/tool-calls/{payload['tool_call_id']}/")[1].get("arguments")
+            payload = self.api.call("GET", f"/approvals/{approval}/")[1].get("payload") or payload
+            arguments = payload["arguments"]
         who, what = payload.get("agent_name"), payload.get("tool") or payload.get("type") or "plan"
         say(f"approval: {visible(who or 'an agent')} asks for {visible(what)}, risk {visible(payload.get('risk'))}")
         for reason in payload.get("reasons") or ():

@@ -12,21 +12,21 @@ CONTENT = "No accepted message is ever lost."
 ORDER = f"Please write this sentence to the file {PATH}: {CONTENT}"
 QUESTION = f"What does the file {PATH} say?"
 
-WRITE = {"name": "write_file", "arguments": {"path": PATH, "content": f"{CONTENT}\n"}}
+WRITE = {"name": "write_file", "arguments": {"path": PATH, "content": CONTENT}}
 READ = {"name": "read_file", "arguments": {"path": PATH}}
 RULES = (
     {
         "match": f"^{re.escape(ORDER)}$",
         "steps": [
             {"say": "I will write that down.", "tool": WRITE},
-            {"say": "It is written.", "on_error": "I could not write it: {result}"},
+            {"say": "It is written.", "on_error": "I could not write it: {result.error.detail}"},
         ],
     },
     {
         "match": f"^{re.escape(QUESTION)}$",
         "steps": [
             {"tool": READ},
-            {"say": "The file says: {result.output.content}", "on_error": "I could not read it: {result}"},
+            {"say": "The file says: {result.output.content}", "on_error": "I could not read it: {result.error.detail}"},
         ],
     },
 )

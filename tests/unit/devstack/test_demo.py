@@ -103,10 +103,10 @@ def standin() -> Iterator[str]:
 def test_the_text_flows_into_one_line_and_the_stored_reply_follows(capsys: pytest.CaptureFixture[str]) -> None:
     show(Api((HAPPY, "Hello there.")), direct_message)
     shown = capsys.readouterr().out
-    assert "agent            Hello there.\n  task_completed\n  run_completed\n" in shown
+    assert "agent                Hello there.\n  task_completed\n  run_completed\n" in shown
     assert "not mine" not in shown
     assert "heartbeat" not in shown
-    assert "assistant        Hello there." in shown
+    assert "assistant            Hello there." in shown
     assert "total_tokens 12" in shown
 
 
@@ -158,14 +158,14 @@ def test_a_file_is_approved_and_read_back_without_a_question(
     assert api.agents[0]["tools"] == ["read_file", "write_file", "list_directory"]
     shown = capsys.readouterr().out
     for line in (
-        f'approval_required write_file(path="{PATH}", content="{CONTENT}"), risk medium',
+        f'approval_required    write_file(path="{PATH}", content="{CONTENT}"), risk medium',
         "because it writes a file",
-        "you              approve: demo",
-        "task_waiting     for approval",
-        "approval_resolved approved: demo",
-        "tool_result      write_file succeeded",
-        f"you              {QUESTION}",
-        "so               the file is there, and nobody was asked to read it",
+        "you                  approve: demo",
+        "task_waiting         for approval",
+        "approval_resolved    approved: demo",
+        "tool_result          write_file succeeded",
+        f"you                  {QUESTION}",
+        "so                   the file is there, and nobody was asked to read it",
     ):
         assert line in shown
 
@@ -204,7 +204,7 @@ def test_a_command_is_refused_with_a_reason(capsys: pytest.CaptureFixture[str], 
     assert api.decisions == [("ap", {"decision": "reject", "reason": REASON})]
     shown = capsys.readouterr().out
     assert 'execute_command(command="rm", args=["-r", "notes"])' in shown
-    assert "execute_command rejected rejected" in shown
+    assert "tool_result          execute_command rejected" in shown
     assert "nothing was run, and the agent knows why" in shown
 
 
@@ -232,7 +232,13 @@ def completed(standin: str, messages: list[Json]) -> Json:
     ("act", "message", "tool", "result", "reply"),
     [
         (a_file_that_needs_your_yes, ORDER, "write_file", {"size": 1}, "It is written."),
-        (a_file_that_needs_your_yes, QUESTION, "read_file", {"content": CONTENT}, f"The file says: {CONTENT}"),
+        (
+            a_file_that_needs_your_yes,
+            QUESTION,
+            "read_file",
+            {"output": {"content": CONTENT}},
+            f"The file says: {CONTENT}",
+        ),
         (a_command_that_you_refuse, DANGEROUS_ORDER, "execute_command", {"error": {"detail": REASON}}, REASON),
     ],
 )

@@ -127,6 +127,8 @@ class Api:
                 return _page(self.approvals, query)
             case ["tool-calls"]:
                 return _page(self.tool_calls, query)
+            case ["approvals", identifier] if identifier in self.approvals:
+                return 200, self.approvals[identifier]
             case ["tool-calls", identifier] if identifier in self.tool_calls:
                 return 200, self.tool_calls[identifier]
         return NOT_FOUND

@@ -98,9 +98,9 @@ def test_a_decision_that_came_too_late_is_told(api: Api, run: Run, capsys: Any) 
 
 
 def test_nobody_is_asked_about_half_of_a_text(api: Api, run: Run, capsys: Any) -> None:
-    call = api.add_call("write_file", {"path": "a", "content": "the whole of it"}, status="awaiting_approval")
-    cut = {"arguments": {"path": "a", "content": "the who"}, "arguments_complete": False, "tool_call_id": call}
-    api.streams = [[HEARTBEAT, api.required(api.add_approval(status="to come"), **cut)]]
+    approval = api.add_approval("write_file", {"path": "a", "content": "the whole of it"}, status="to come")
+    cut = {"arguments": {"path": "a", "content": "the who"}, "arguments_complete": False}
+    api.streams = [[HEARTBEAT, api.required(approval, **cut)]]
     run(typed="n\n\n")
     assert "the whole of it" in capsys.readouterr().out
 
