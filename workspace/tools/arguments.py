@@ -1,5 +1,6 @@
 """A call as the model wrote it, made into something that rows can hold; what cannot be is the model's mistake."""
 
+import re
 from typing import Any, NamedTuple
 
 from models import Json
@@ -11,6 +12,11 @@ LONGEST_ID = 128
 LONGEST_NAME = 64
 LARGE = 1e16
 """From here on a float has no decimal point in JSON, and PostgreSQL stores a whole number."""
+UNNAMED = "unnamed"
+"""Stands for a name that cannot be one."""
+
+_NAME = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_NAME}}}")
+"""The form that model servers ask for: one refuses a whole conversation with a call of any other name in it."""
 
 
 class ParsedCall(NamedTuple):
@@ -44,7 +50,7 @@ def parse_calls(calls: tuple[AskedCall, ...], turn: int, used: frozenset[str]) -
 
 
 def _parse(call: AskedCall, call_id: str) -> ParsedCall:
-    name = call.name if 0 < len(call.name) <= LONGEST_NAME and call.name.isascii() and call.name.isprintable() else "?"
+    name = call.name if _NAME.fullmatch(call.name) else UNNAMED
     try:
         arguments = loads(call.arguments.encode("utf-8", "surrogatepass")) if call.arguments.strip() else {}
         if not isinstance(arguments, dict):
