@@ -8,6 +8,8 @@ LONGEST_TEXT = 2_000
 """Characters of one text: enough for a person to see what it is about."""
 MOST_TEXT = 16_000
 """Characters of all texts: a session's buffer keeps a thousand events."""
+LEAST = 8
+"""Characters that each value counts as besides its text: a list may hold thousands that have none."""
 
 
 class Excerpt(NamedTuple):
@@ -36,7 +38,6 @@ class _Cutter:
             return {self._text(name): self.cut(each) for name, each in self._some(list(value.items()))}
         if isinstance(value, list):
             return [self.cut(each) for each in self._some(value)]
-        self._left -= 8
         return value
 
     def _text(self, text: str) -> str:
@@ -48,7 +49,8 @@ class _Cutter:
         return text[:most] + "…"
 
     def _some(self, values: list[Any]) -> list[Any]:
-        some = values[: max(self._left // 8, 0)]
+        some = values[: max(self._left // LEAST, 0)]
+        self._left -= LEAST * len(some)  # at once: what they hold has to leave room for those behind it
         if len(some) < len(values):
             self.complete = False
         return some
