@@ -45,40 +45,73 @@ class PassingError(Exception):
         super().__init__(detail)
 
 
+@dataclass
+class _Call:
+    """A call, as far as it has come."""
+
+    index: int
+    id: str
+    name: str
+    parts: list[str] = field(default_factory=list)
+
+
 class _Calls:
     """Puts the calls of a turn together: each comes in pieces, which say by an index to which call they belong."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, list[str]] = {}
-        self._ids: dict[int, str] = {}
-        self._names: dict[int, str] = {}
+        self._calls: list[_Call] = []
+        self._latest: dict[int, _Call] = {}
 
     def take(self, piece: dict[str, Any]) -> str:
         """Take a piece of a call; returns its text, to be counted."""
         index = piece.get("index")
-        if not isinstance(index, int):
-            # Some servers leave it out, and send each call whole.
-            index = len(self._parts) if piece.get("id") or not self._parts else len(self._parts) - 1
-        if index not in self._parts and len(self._parts) >= MOST_CALLS:
-            raise ModelFailure(f"The model asked for more than {MOST_CALLS} tools at once.")
-        parts = self._parts.setdefault(index, [])
-        if isinstance(identity := piece.get("id"), str) and identity:
-            self._ids.setdefault(index, identity)
         function = piece.get("function") or {}
-        if isinstance(name := function.get("name"), str) and name:
-            self._names.setdefault(index, name)
+        call = self._call_of(
+            index if isinstance(index, int) else None, _text(piece.get("id")), _text(function.get("name"))
+        )
         arguments = function.get("arguments") or ""
         # A few servers send them parsed.
         text = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        parts.append(text)
+        call.parts.append(text)
         return text
+
+    def _call_of(self, index: int | None, identity: str, name: str) -> _Call:
+        """Return the call that a piece belongs to.
+
+        Some servers leave the index out, and some give each call the same; what has a name then begins the next one.
+        """
+        call = self._latest.get(index) if index is not None else (self._calls[-1] if self._calls else None)
+        if call is not None and not _begins_another(call, identity, name, counted=index is not None):
+            call.id, call.name = call.id or identity, call.name or name
+            return call
+        if len(self._calls) >= MOST_CALLS:
+            raise ModelFailure(f"The model asked for more than {MOST_CALLS} tools at once.")
+        call = _Call(len(self._calls) if index is None else index, identity, name)
+        self._calls.append(call)
+        self._latest[call.index] = call
+        return call
 
     def made(self) -> tuple[AskedCall, ...]:
         """Return the calls, in the order in which the model counts them."""
-        return tuple(
-            AskedCall(self._ids.get(index, ""), self._names.get(index, ""), "".join(parts))
-            for index, parts in sorted(self._parts.items())
-        )
+        ordered = sorted(self._calls, key=lambda call: call.index)
+        return tuple(AskedCall(call.id, call.name, "".join(call.parts)) for call in ordered)
+
+
+def _begins_another(call: _Call, identity: str, name: str, *, counted: bool) -> bool:
+    """Whether a piece that comes under a call's index is the first one of another call.
+
+    Args:
+        counted: whether it has an index at all.
+    """
+    other_id = identity not in {"", call.id}
+    if counted:
+        # An id alone says nothing: there are servers that make one up for each piece.
+        return other_id and bool(call.id and name)
+    return other_id or bool(name and call.name and not identity)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 @dataclass
