@@ -12,7 +12,7 @@ from models import Json
 from settings import Settings, load_settings
 from tests.support.offline import offline_environment
 from workspace.agent_config import AgentConfig, AgentLimits
-from workspace.errors import BudgetExceeded, Cancelled, DeadlineExceeded, ModelFailure, WorkerLost
+from workspace.errors import BudgetExceeded, Cancelled, DeadlineExceeded, ModelFailure, WorkerLost, WorkerShutdown
 from workspace.events import TaskProgress, Usage
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.llm import ModelRequest, ModelTurn
@@ -71,6 +71,7 @@ class Tools:
     """Answers every call with its turn's number, or as it was told to."""
 
     definitions: Sequence[Json] = (TOOL,)
+    at_work = False
 
     def __init__(self, *, past: list[ToolTurn] | Waits | BaseException | None = None) -> None:
         self.told_past = past if past is not None else []
@@ -331,10 +332,22 @@ def test_a_stop_before_the_first_word_keeps_nothing(bench: Bench) -> None:
 
 def test_a_stop_in_a_tool_says_so_and_keeps_what_the_turns_before_said(bench: Bench) -> None:
     tools = Tools()
+    tools.at_work = True
     tools.told[2] = Interrupted(Cancelled())
     outcome = failed(bench.run(Model(asks("one", usage=used(4)), asks("two", usage=used(5))), tools))
     assert isinstance(outcome.failure, Cancelled)
     assert (outcome.in_tool, outcome.text) == (True, "one")
+
+
+@pytest.mark.parametrize("when", ["before the turns of an earlier start are finished", "between two tools of a turn"])
+def test_a_stop_between_two_tools_cuts_nothing_off(bench: Bench, when: str) -> None:
+    """What was done is in the rows, so the task can be taken up again."""
+    resumed = when.startswith("before")
+    tools = Tools(past=Interrupted(WorkerShutdown()) if resumed else None)
+    tools.told[1] = Interrupted(WorkerShutdown())
+    outcome = failed(bench.run(Model(asks()), tools))
+    assert isinstance(outcome.failure, WorkerShutdown)
+    assert not outcome.in_tool
 
 
 def test_a_task_that_is_no_longer_this_nodes_ends_here(bench: Bench) -> None:
@@ -366,6 +379,7 @@ def test_a_tool_that_works_beyond_the_deadline_is_stopped(bench: Bench) -> None:
     tools = Tools()
 
     def work(clock: Clock) -> None:
+        tools.at_work = True
         while True:
             clock.check()
             time.sleep(0.01)
