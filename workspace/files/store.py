@@ -49,8 +49,7 @@ class WorkspaceFiles:
         """Make the files; nothing is touched before the first use.
 
         Args:
-            base: the directory of all workspaces, made when it is first needed. The directory it is in must exist for
-                `owner`: where the server is root, that account has to be able to pass through it.
+            base: the directory of all workspaces, made when it is first needed.
             quota_bytes: what one workspace may take on the disk.
             quota_entries: how many files and directories it may have.
             largest_file: bytes, for reading and for writing.
@@ -63,7 +62,7 @@ class WorkspaceFiles:
         if owner is not None and os.geteuid() != 0:
             raise ValueError("only root can give files to another account")
         self.output_limit = output_limit
-        own = OwnDirectories(base, owner)
+        own = OwnDirectories(base)
         self._places = Places(base, owner, own)
         self._trash = Trash(own)
         self._writer = Writer(largest=largest_file, owner=owner)
