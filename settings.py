@@ -20,6 +20,38 @@ MIN_SECRET_BYTES = 32
 DEVELOPMENT_SECRET = "development-only-secret-never-use-elsewhere"  # noqa: S105  # refused elsewhere
 
 
+_ALLOWED_COMMANDS = (  # noqa: SIM905  # words, to be read as words
+    # looking
+    "ls | cat | head | tail | wc | grep | egrep | fgrep | rg | find | tree | file | stat | du | diff | cmp | sort | "
+    "uniq | cut | tr | comm | join | paste | column | nl | od | xxd | strings | md5sum | sha1sum | sha256sum | "
+    "basename | dirname | realpath | readlink | pwd | date | echo | printf | which | id | uname | nproc | true | "
+    "false | test | sleep | seq | jq | "
+    # changing
+    "mkdir | rmdir | touch | cp | mv | rm | ln | chmod | tee | truncate | sed | awk | patch | tar | gzip | gunzip | "
+    "zip | unzip | xz | split | "
+    # developing
+    "git | make | cmake | ninja | gcc | g++ | cc | c++ | clang | ld | ar | python | pip | pytest | mypy | ruff | "
+    "black | tox | uv | poetry | node | npm | npx | pnpm | yarn | tsc | deno | bun | go | gofmt | cargo | rustc | "
+    "rustfmt | java | javac | mvn | gradle | ruby | bundle | rake | perl | php | composer | dotnet | lua | "
+    "sqlite3 | "
+    # running others
+    "sh | bash | env | xargs | timeout | time"
+).split(" | ")
+
+_DENIED_COMMANDS = (  # noqa: SIM905
+    # everything at once
+    "rm -r / | rm -r ~ | rm -r $HOME | rm -r /workspace | dd | shred | mkfs | fdisk | parted | wipefs | "
+    # another account, the machine
+    "sudo | su | doas | pkexec | runuser | passwd | useradd | usermod | chroot | nsenter | unshare | mount | "
+    "umount | swapon | swapoff | shutdown | reboot | halt | poweroff | init | systemctl | service | insmod | "
+    "modprobe | rmmod | sysctl | iptables | nft | crontab | at | "
+    # packages of the system
+    "pacman | apt | apt-get | aptitude | dpkg | yum | dnf | rpm | zypper | apk | snap | brew | "
+    # containers and the network
+    "docker | podman | kubectl | bwrap | ssh | scp | sftp | telnet | nc | ncat | socat"
+).split(" | ")
+
+
 class Environment(StrEnum):
     """Where the process runs. Anything but `development` refuses default and short secrets."""
 
@@ -156,6 +188,17 @@ class Settings(BaseSettings):
     workspace_quota_entries: int = Field(100_000, ge=1, description="files and directories of a workspace")
     file_size_limit: int = Field(104_857_600, ge=1, description="bytes of a file that tools read or write")
     tool_output_limit: int = Field(1_048_576, ge=16_384, description="bytes that a tool answers at most, as JSON")
+
+    # Commands -----------------------------------------------------------------------------------------------
+    commands_allowed: tuple[str, ...] = Field(tuple(_ALLOWED_COMMANDS), description='names of programs; ["*"] is any')
+    commands_denied: tuple[str, ...] = Field(tuple(_DENIED_COMMANDS), description="refused even where they are allowed")
+    command_timeout_limit: int = Field(300, ge=1, le=300, description="seconds, whatever a call asks for")
+    command_output_limit: int = Field(1_048_576, ge=1, description="bytes until a command is ended")
+    command_memory_limit: int = Field(2_147_483_648, ge=67_108_864, description="bytes of all its processes together")
+    command_cpu_limit: int = Field(300, ge=1, description="seconds of CPU time of one process")
+    command_processes: int = Field(128, ge=4, description="processes and threads of a command")
+    sandbox_uid: int = Field(65_532, ge=1, description="whom commands run as to the host, where the worker is root")
+    sandbox_gid: int = Field(65_532, ge=1)
 
     # Events -------------------------------------------------------------------------------------------------
     event_buffer_size: int = Field(1_000, ge=1, description="events kept a session")

@@ -123,7 +123,7 @@ def runner() -> Iterator[AgentRunner]:
     """The runner of a node, put together as for a worker."""
     with offline_environment():
         node = bootstrap.build_node(celery.Celery("none"), name="a node")
-        yield node._direct_run._runner
+        yield node._parts.direct_run._runner
 
 
 # -- objects -----------------------------------------------------------------------------------------------------
@@ -224,9 +224,17 @@ def test_what_the_tools_hand_to_the_runner_is_data() -> None:
 
 # -- doors -------------------------------------------------------------------------------------------------------
 
-BEHIND_THE_DOOR = {"bootstrap.py", "workspace/tools/registry.py"}
-"""Who may name the files of workspaces, and the sandbox, besides the tools: who puts them together, and whose type says
-what a tool is handed."""
+BEHIND_THE_DOOR = {
+    "bootstrap.py",
+    "tasks/node.py",
+    "tasks/node_parts.py",
+    "workspace/sandbox/directory.py",
+    "workspace/sandbox/identity.py",
+    "workspace/sweeping/orphaned_files.py",
+    "workspace/tools/registry.py",
+}
+"""Who may name the files of workspaces, and the sandbox, besides the tools: who puts them together, who tries the sandbox
+at the start, whose type says what a tool is handed, who gives a command its directory, and who removes what is left."""
 
 
 @functools.cache

@@ -1,0 +1,132 @@
+"""From a command and a directory to a running sandbox."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from workspace.sandbox import private_mount, profile, seccomp
+from workspace.sandbox.errors import SandboxError
+from workspace.sandbox.identity import Identity
+from workspace.sandbox.limits import Limits
+from workspace.sandbox.profile import Descriptors, Programs
+from workspace.sandbox.running import Running
+from workspace.sandbox.spawning import Process, spawned
+from workspace.sandbox.status import Status
+
+Arguments = Callable[..., list[str]]
+"""See `profile.arguments`."""
+
+_PACKAGES = {"bwrap": "bubblewrap", "setpriv": "util-linux", "prlimit": "util-linux"}
+
+_OUTER_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+"""A command can read bubblewrap's environment: nothing of the worker's is in it."""
+
+
+class Launcher:
+    """Starts commands, each in a sandbox of its own."""
+
+    def __init__(self, identity: Identity, limits: Limits, arguments: Arguments = profile.arguments) -> None:
+        """Make a launcher.
+
+        Args:
+            identity: the account of commands.
+            limits: of each.
+            arguments: makes the command line of a sandbox.
+        """
+        self._identity = identity
+        self._limits = limits
+        self._arguments = arguments
+
+    @contextmanager
+    def launched(self, directory: int, command: Sequence[str]) -> Iterator[Running]:
+        """Run a command for as long as the block; whatever is left of it then is ended.
+
+        Args:
+            directory: a descriptor of what becomes its workspace.
+            command: and its arguments.
+
+        Raises:
+            SandboxError: there can be no sandbox.
+            OSError: the command line is too long.
+        """
+        programs = find_programs()
+        with ExitStack() as stack:
+            source, enter = self._carried_over(directory, stack)
+            seccomp_end = _filled_pipe(seccomp.filter_of(), stack)
+            status, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            stack.callback(os.close, status)
+            descriptors = Descriptors(seccomp=seccomp_end, status=told)
+            line = self._arguments(
+                programs,
+                command,
+                identity=self._identity,
+                source=source,
+                descriptors=descriptors,
+                limits=self._limits,
+            )
+
+            def start() -> Process:
+                enter()
+                return _start(line, descriptors)
+
+            try:
+                process = stack.enter_context(spawned(start))
+            finally:
+                os.close(told)  # else its end would never be seen
+            running = Running(process, Status(status))
+            stack.callback(running.end)
+            yield running
+
+    def _carried_over(self, directory: int, stack: ExitStack) -> tuple[str, Callable[[], None]]:
+        """Return where the account of commands finds the directory, and what its thread has to do for that."""
+        path = Path(f"/proc/self/fd/{directory}").readlink()
+        if path.is_relative_to("/usr"):
+            raise SandboxError("the workspaces are below /usr, which every command can read; move them elsewhere")
+        if self._identity.is_worker:
+            return str(path), lambda: None
+        mount = private_mount.copy_mount(directory)
+        stack.callback(os.close, mount)
+        return private_mount.PLACE, lambda: private_mount.enter(mount)
+
+
+def find_programs() -> Programs:
+    """Return where the programs that make a sandbox are.
+
+    Raises:
+        SandboxError: one of them is nowhere.
+    """
+    found = {}
+    for name, package in _PACKAGES.items():
+        path = shutil.which(name)
+        if path is None:
+            raise SandboxError(f"{package} is not installed (there is no {name} on the PATH)")
+        found[name] = path
+    return Programs(**found)
+
+
+def _start(line: list[str], descriptors: Descriptors) -> Process:
+    return subprocess.Popen(  # noqa: S603  # a list, and what runs it is a sandbox
+        line,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=descriptors,
+        env=_OUTER_ENVIRONMENT,
+        cwd="/",
+        umask=0o077,
+        start_new_session=True,
+    )
+
+
+def _filled_pipe(data: bytes, stack: ExitStack) -> int:
+    """Return the end of a pipe that holds some bytes, fewer than a pipe takes at once."""
+    end, beginning = os.pipe()
+    stack.callback(os.close, end)
+    try:
+        os.write(beginning, data)
+    finally:
+        os.close(beginning)
+    return end

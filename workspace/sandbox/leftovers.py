@@ -1,0 +1,56 @@
+"""Sandboxes that outlived their worker, and how the next one ends them.
+
+bubblewrap ends with the worker, and the sandbox with bubblewrap, but for a few milliseconds: while the sandbox is being
+made it does not ask the kernel for that yet. A worker that is killed just then leaves a command that nobody waits for,
+under no time limit.
+"""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from workspace.sandbox.profile import HOSTNAME
+
+_MARK: Final = f"\0--hostname\0{HOSTNAME}\0".encode()
+"""In the command line of every sandbox's first process; other programs use bubblewrap, too."""
+
+_GONE: Final = (FileNotFoundError, ProcessLookupError, PermissionError)
+
+
+def end_leftovers() -> int:
+    """End every sandbox of this host that no bubblewrap waits for any more; returns how many there were."""
+    ended = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(*_GONE):
+                ended += _end(entry)
+    return ended
+
+
+def _end(process: Path) -> bool:
+    descriptor = os.pidfd_open(int(process.name))  # from here on it is this process that is looked at, or none
+    try:
+        is_left = _is_left(process)
+        if is_left:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    finally:
+        os.close(descriptor)
+    return is_left
+
+
+def _is_left(process: Path) -> bool:
+    """Whether a process is the first one of a sandbox, and its parent is not the bubblewrap that made it."""
+    if _MARK not in (process / "cmdline").read_bytes():
+        return False
+    facts = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
+    is_first = facts["NSpid"].split()[1:] == ["1"]
+    return is_first and not _is_bubblewrap(Path("/proc") / facts["PPid"])
+
+
+def _is_bubblewrap(process: Path) -> bool:
+    try:
+        return (process / "comm").read_text() == "bwrap\n"
+    except _GONE:
+        return False  # it ended just now
