@@ -230,6 +230,7 @@ BEHIND_THE_DOOR = {
     "tasks/node_parts.py",
     "workspace/sandbox/directory.py",
     "workspace/sandbox/identity.py",
+    "workspace/sandbox/limits.py",
     "workspace/sweeping/orphaned_files.py",
     "workspace/tools/registry.py",
 }
