@@ -70,6 +70,8 @@ class Toolbox(Protocol):
 
     definitions: Sequence[Json]
     """What the model is offered."""
+    at_work: bool
+    """Whether a tool is in use: what is stopped then was cut off in the middle."""
 
     def past(self, clock: Clock) -> list[ToolTurn] | Waits:
         """Return the turns of the task before this start, the last one finished, if that does not have to wait on."""
@@ -147,8 +149,13 @@ class AgentRunner:
                         course.add(done)
                     case _:
                         assert_never(step)
-        except Interrupted as interrupt:  # a tool was stopped; a turn of the model tells of it by itself
-            return Failed(failure=interrupt.failure, usage=course.usage, text=course.text(""), in_tool=True)
+        except Interrupted as interrupt:  # among the tools; a turn of the model tells of it by itself
+            return Failed(
+                failure=interrupt.failure,
+                usage=course.usage,
+                text=course.text(""),
+                in_tool=assignment.tools.at_work,
+            )
         except RunFailure as failure:
             return Failed(failure=failure, usage=course.usage)
 

@@ -64,6 +64,7 @@ class TaskTools:
         self._services = services
         self._usage = NO_USAGE
         self._used: frozenset[str] = frozenset()
+        self.at_work = False
         self.definitions: Sequence[Json] = services.executor.offered(self._allowed) if config.tools else ()
         self._context = WorkspaceContext(
             user_id=task.key.user_id,
@@ -220,9 +221,11 @@ class TaskTools:
         elif begun.execution is ToolExecution.CLIENT:
             self._tell(request_event(begun))
         else:
+            self.at_work = True
             result = services.executor.execute(
                 self._context, begun.tool, begun.arguments, allowed=self._allowed, clock=clock
             )
+            self.at_work = False
             self._tell(result_event(patiently(lambda: services.ledger.finish(self._task, call.id, result))))
 
     def _is_permitted(self, session: Session, call: ToolCall) -> bool:
