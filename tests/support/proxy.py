@@ -94,6 +94,10 @@ class Proxy:
                 self._threads.append(thread)
                 thread.start()
 
+    def _passes(self, source: socket.socket, data: bytes, done: threading.Barrier) -> bool:
+        """Whether bytes may pass; the connection ends with those that may not. Both its directions share `done`."""
+        return True
+
     def _connect(self) -> socket.socket | None:
         """Return a connection to the store, unless the store itself is away."""
         try:
@@ -104,7 +108,7 @@ class Proxy:
     def _pass_on(self, source: socket.socket, sink: socket.socket, done: threading.Barrier) -> None:
         with contextlib.suppress(OSError):
             source.settimeout(None)
-            while data := source.recv(CHUNK):
+            while (data := source.recv(CHUNK)) and self._passes(source, data, done):
                 self._await_thaw()
                 sink.sendall(data)
         # The end of a connection is news as well: it does not pass while nothing does.

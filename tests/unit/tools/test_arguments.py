@@ -72,6 +72,16 @@ def test_what_is_no_object_of_json_is_told(arguments: str, why: str) -> None:
     assert detail.startswith("The arguments are no JSON object that can be used: ")
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("-0.0", 0.0), ("1e22", 10**22), ("-1e16", -(10**16)), ("9999999999999998.0", 9999999999999998.0), ("1.0", 1.0)],
+)
+def test_numbers_are_kept_as_the_database_gives_them_back(written: str, kept: float) -> None:
+    """Otherwise a call would seem to be another one than was approved."""
+    found = parsed(f'{{"a": [{{"b": {written}}}]}}').arguments["a"][0]["b"]
+    assert (found, type(found), str(found)) == (kept, type(kept), str(kept))
+
+
 def test_a_mistake_does_not_repeat_what_was_written() -> None:
     assert "secret" not in mistake('{"a": "a secret that is long')
 

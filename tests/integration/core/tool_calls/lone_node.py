@@ -1,0 +1,151 @@
+"""A node without its Celery worker, and the web process beside it: all that works on tasks is real, over real stores,
+real files and the stand-in model. Messages are kept until a test delivers them.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import redis
+from sqlalchemy import select, update
+
+import bootstrap
+from models import ApprovalRequest, Project, Task, TaskTurn, ToolCall
+from models.statuses import ApprovalStatus, Decision, ToolExecution
+from settings import Settings
+from tests.integration.core.world import HOST, World
+from workspace.intake import Accepted
+from workspace.interruptible import StopSignal
+from workspace.ledger import Host
+from workspace.names import TaskName
+from workspace.tools.client_calls import ClientAnswer, client_result
+
+TOOLS = ("read_file", "write_file", "list_directory")
+
+
+class Outgoing:
+    """The sending half of a Celery app: keeps what goes out."""
+
+    def __init__(self) -> None:
+        self.tasks: list[UUID] = []
+
+    def send_task(self, name: str, args: list[str], **options: Any) -> None:
+        if name == TaskName.RUN_AGENT_TASK:
+            self.tasks.append(UUID(args[0]))
+
+
+class Slot:
+    """One of an agent's slots."""
+
+    def __init__(self) -> None:
+        self.stop = StopSignal()
+
+    def is_alone(self) -> bool:
+        return True
+
+
+@dataclass
+class LoneNode:
+    """A node that hosts one workspace."""
+
+    settings: Settings
+    world: World
+    events: redis.Redis
+    node_database_url: str | None = None
+    """Another way to the database for the node alone."""
+    outgoing: Outgoing = field(default_factory=Outgoing)
+
+    def __post_init__(self) -> None:
+        self.web = bootstrap._core(self.settings, self.outgoing, application_name="lone-web")
+        self.world.change_agent(config={"name": "helper", "tools": list(TOOLS)})
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Be another process: whatever was not written down is forgotten."""
+        url = self.node_database_url or self.settings.database_url
+        settings = self.settings.model_copy(update={"database_url": url})
+        self.node = bootstrap.build_node(self.outgoing, name="lone", settings=settings)
+
+    def close(self) -> None:
+        self.web.database.close()
+        self.node._claims._database.close()
+        self.node._direct_run._runner._model.close()
+
+    # -- working ---------------------------------------------------------------------------------------------
+
+    def say(self, content: str, session_id: UUID | None = None) -> Accepted:
+        """Accept a message, whose task is not delivered yet."""
+        accepted = self.world.accept(session_id, content)
+        self.outgoing.tasks.append(accepted.task_id)
+        return accepted
+
+    def deliver(self, task_id: UUID, slot: Slot | None = None, host: Host = HOST) -> bool:
+        """Let the node have a message of a task; returns when it has let go of it."""
+        run = self.node._direct_run
+        return run.execute(task_id, self.world.key, self.world.agent_id, host, slot or Slot())
+
+    def work(self) -> int:
+        """Deliver what was sent, until nothing is left; returns how many there were."""
+        delivered = 0
+        while self.outgoing.tasks:
+            self.deliver(self.outgoing.tasks.pop(0))
+            delivered += 1
+        return delivered
+
+    def answered(self, content: str) -> Accepted:
+        """Have a message worked on as far as that goes without anybody."""
+        accepted = self.say(content)
+        self.work()
+        return accepted
+
+    # -- the owner and the owner's client --------------------------------------------------------------------
+
+    def use_client(self, execution: ToolExecution = ToolExecution.CLIENT) -> None:
+        self.world._change(
+            update(Project).where(Project.id == self.world.key.project_id).values(tool_execution=execution)
+        )
+
+    def decide(self, approval: UUID, decision: Decision = Decision.APPROVE) -> None:
+        self.web.approvals.confirm(self.world.key, approval, decision)
+
+    def answer(self, call: UUID, output: dict[str, Any] | None = None) -> ToolCall:
+        result = client_result(output if output is not None else {"done": True}, None)
+        return self.web.tool_calls.answer(self.world.key, call, ClientAnswer(result=result, digest=None))
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def calls(self) -> list[ToolCall]:
+        """Every tool call, in the order of the model."""
+        query = select(ToolCall).order_by(ToolCall.task_id, ToolCall.turn, ToolCall.position)
+        return self._all(query)
+
+    def call(self) -> ToolCall:
+        (call,) = self.calls()
+        return call
+
+    def turns(self) -> list[TaskTurn]:
+        return self._all(select(TaskTurn).order_by(TaskTurn.task_id, TaskTurn.number))
+
+    def approvals(self, status: ApprovalStatus | None = None) -> list[ApprovalRequest]:
+        query = select(ApprovalRequest).order_by(ApprovalRequest.id)
+        return self._all(query if status is None else query.where(ApprovalRequest.status == status))
+
+    def task(self) -> Task:
+        (task,) = self.world.tasks()
+        return task
+
+    def _all(self, query: Any) -> list[Any]:
+        with self.world.database.system_session("a test looks") as session:
+            return list(session.scalars(query))
+
+    def told(self, *types: str) -> list[dict[str, Any]]:
+        """The events of the session, oldest first; those of some types, or all."""
+        stored = self.events.xrange(self.world.key.session_events(self.world.session_id))
+        events = [json.loads(fields[b"e"]) for _, fields in stored]
+        return [event for event in events if not types or event["event_type"] in types]
+
+    def written(self, name: str) -> str | None:
+        """What is in a file of the workspace; `None` if there is none."""
+        found = list(self.settings.data_dir.rglob(name))
+        return found[0].read_text() if found else None
