@@ -5,7 +5,7 @@ import pytest
 from tests.integration.approvals.conftest import CAP
 from tests.integration.approvals.steps import TRUSTED, ask, calls_of, confirmed, make_agent, write
 from tests.integration.runs.own_system import OwnSystem
-from tests.integration.runs.steps import cancelled
+from tests.integration.runs.steps import cancel
 from tests.support.api import ApiClient
 from tests.support.standin import Standin
 
@@ -39,8 +39,8 @@ def test_a_run_that_waits_says_for_which_answers(user: ApiClient) -> None:
     confirmed(user, one.ids[0])
     again = user.run(one.run_id)["why"]
     assert one.ids[0] not in again["approval_ids"]
-    cancelled(user, one.run_id)
-    assert user.run(one.run_id)["why"] is None
+    cancel(user, one.run_id)
+    assert user.wait_for_run(one.run_id, status="cancelled")["why"] is None
 
 
 def test_the_cap_of_a_user_does_not_count_what_waits(hurried: OwnSystem) -> None:

@@ -5,6 +5,7 @@ import signal
 from uuid import UUID
 
 import httpx
+import psutil
 import pytest
 import redis
 
@@ -79,9 +80,9 @@ def goes_on(one: Asked, standin: Standin, database: Database) -> None:
 
 
 def kill_api(stack: Stack, _: redis.Redis) -> None:
-    killed = api_pid(stack)
-    os.kill(killed, signal.SIGKILL)
-    eventually(lambda: api_pid(stack) != killed, "another process of the API", within=RECOVERY)
+    parent = psutil.Process(api_pid(stack))
+    for process in (*parent.children(), parent):
+        process.kill()
 
 
 def kill_redis(_: Stack, store: redis.Redis) -> None:
