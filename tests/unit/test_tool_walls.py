@@ -234,8 +234,8 @@ BEHIND_THE_DOOR = {
     "workspace/sweeping/orphaned_files.py",
     "workspace/tools/registry.py",
 }
-"""Who may name the files of workspaces, and the sandbox, besides the tools: who puts them together, who tries the sandbox
-at the start, whose type says what a tool is handed, who gives a command its directory, and who removes what is left."""
+"""Who may name the files of workspaces, and the sandbox, besides the tools: who puts them together, who tries the
+sandbox at the start, whose type says what a tool is handed, who gives a command its directory, and who tidies up."""
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from models import Json
 from workspace.model_stream import AskedCall
-from workspace.strict_json import InvalidJson, loads
+from workspace.strict_json import MAX_INTEGER, InvalidJson, loads
 from workspace.tools.errors import ToolError, ToolErrorCode
 
 LONGEST_ID = 128
@@ -55,16 +55,20 @@ def _parse(call: AskedCall, call_id: str) -> ParsedCall:
         arguments = loads(call.arguments.encode("utf-8", "surrogatepass")) if call.arguments.strip() else {}
         if not isinstance(arguments, dict):
             raise InvalidJson("not an object")
+        arguments = _as_stored(arguments)
     except InvalidJson as error:
         detail = f"The arguments are no JSON object that can be used: {error.detail}."
         return ParsedCall(call_id, name, {}, ToolError(ToolErrorCode.INVALID_ARGUMENTS, detail))
-    return ParsedCall(call_id, name, _as_stored(arguments), None)
+    return ParsedCall(call_id, name, arguments, None)
 
 
 def _as_stored(value: Any) -> Any:
     """Return arguments as a row gives them back: PostgreSQL knows no negative nought, and no large number as a float.
 
     So the digest of what was asked is that of what is in the row.
+
+    Raises:
+        InvalidJson: a number is beyond those that are taken as whole ones.
     """
     match value:
         case dict():
@@ -73,6 +77,8 @@ def _as_stored(value: Any) -> Any:
             return [_as_stored(each) for each in value]
         case float() if value == 0:
             return 0.0
+        case float() if abs(value) > MAX_INTEGER:
+            raise InvalidJson("a number is too large")
         case float() if abs(value) >= LARGE:
             return int(value)
         case _:
