@@ -37,7 +37,12 @@ def workspaces(state: Any) -> dict[str, Any]:
                 "in_hand": agent.in_hand,
                 "queued": node.queue_length(agent.queue_name),
             }
-    return {"node_id": node.node_id, "cached_agents": len(node.cache), "workspaces": shown}
+    return {
+        "node_id": node.node_id,
+        "cached_agents": len(node.cache),
+        "commands": node.why_no_commands or "available",
+        "workspaces": shown,
+    }
 
 
 @control_command(args=[("user_id", str), ("project_id", str)], signature="<user_id> <project_id>")

@@ -179,6 +179,11 @@ class Node:
         log.info("message_refused", task_id=str(task_id), queue=queue_name, goes_back=waiting)
         return not waiting
 
+    @property
+    def why_no_commands(self) -> str | None:
+        """Why agents can run no commands on this node, as far as that was tried; `None`: they can."""
+        return self._parts.sandbox.known_reason
+
     def queue_length(self, queue_name: str) -> int:
         """Return how many messages wait on a queue."""
         return self._parts.broker.length(queue_name)

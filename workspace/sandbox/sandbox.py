@@ -100,6 +100,11 @@ class Sandbox:
                     self._try()
         return self._reason
 
+    @property
+    def known_reason(self) -> str | None:
+        """Why commands cannot run here, as it was found when it was last tried: for those who must not wait."""
+        return self._reason
+
     def probe(self) -> bool:
         """Try the sandbox now; returns whether commands can run."""
         with self._lock:
