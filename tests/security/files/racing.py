@@ -19,8 +19,8 @@ MOST_SECONDS = 6.0
 """For each side of a race."""
 LEAST_SECONDS = 1.0
 PATIENCE = 90.0
-"""Seconds until the careless one has to have leaked. It ends with its first leak; where other work takes both cores, that
-can be a while."""
+"""Seconds until the careless one has to have leaked. It ends with its first leak; where other work takes both cores,
+that can be a while."""
 TIMES = 3
 """How often as long as the careless one needed for a leak ours has to hold."""
 
