@@ -4,7 +4,7 @@ real files and the stand-in model. Messages are kept until a test delivers them.
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import redis
@@ -13,15 +13,34 @@ from sqlalchemy import select, update
 import bootstrap
 from models import ApprovalRequest, Project, Task, TaskTurn, ToolCall
 from models.statuses import ApprovalStatus, Decision, ToolExecution
+from models.tenancy import Database
 from settings import Settings
 from tests.integration.core.world import HOST, World
+from tests.support.reachable import reachable
+from workspace.direct_run import DirectRun
 from workspace.intake import Accepted
 from workspace.interruptible import StopSignal
 from workspace.ledger import Host
+from workspace.llm import ModelClient
 from workspace.names import TaskName
+from workspace.tools.catalogue import CATALOGUE
 from workspace.tools.client_calls import ClientAnswer, client_result
+from workspace.tools.executor import ToolExecutor
+from workspace.tools.registry import Tool, ToolRegistry
 
 TOOLS = ("read_file", "write_file", "list_directory")
+
+
+CLOSED = (Database, redis.Redis, ModelClient)
+"""What has connections of its own."""
+
+Part = TypeVar("Part")
+
+
+def _close(parts: object) -> None:
+    for _, part in reachable(parts, beyond=CLOSED):
+        if isinstance(part, CLOSED):
+            part.close()
 
 
 class Outgoing:
@@ -55,6 +74,7 @@ class LoneNode:
     node_database_url: str | None = None
     """Another way to the database for the node alone."""
     outgoing: Outgoing = field(default_factory=Outgoing)
+    node: Any = None
 
     def __post_init__(self) -> None:
         self.web = bootstrap._core(self.settings, self.outgoing, application_name="lone-web")
@@ -65,12 +85,31 @@ class LoneNode:
         """Be another process: whatever was not written down is forgotten."""
         url = self.node_database_url or self.settings.database_url
         settings = self.settings.model_copy(update={"database_url": url})
+        self.close_node()
         self.node = bootstrap.build_node(self.outgoing, name="lone", settings=settings)
+        self.direct_run = self._part(DirectRun)
+
+    def _part(self, kind: type[Part]) -> Part:
+        """Return the one part of the node that is of this type."""
+        (found,) = [part for _, part in reachable(self.node, beyond=CLOSED) if isinstance(part, kind)]
+        return found
+
+    def close_node(self) -> None:
+        _close(self.node)
 
     def close(self) -> None:
-        self.web.database.close()
-        self.node._claims._database.close()
-        self.node._direct_run._runner._model.close()
+        """End both."""
+        self.close_node()
+        _close(self.web)
+
+    def use_tools(self, *tools: Tool) -> None:
+        """Let agents have these tools beside those of the deployment."""
+        parts = self.direct_run._tools
+        registry = ToolRegistry([*CATALOGUE, *tools])
+        limit = self.settings.tool_output_limit
+        executor = ToolExecutor(registry, parts.executor._resources, output_limit=limit)
+        self.direct_run._tools = parts._replace(executor=executor)
+        self.world.change_agent(config={"name": "helper", "tools": [*TOOLS, *(each.name for each in tools)]})
 
     # -- working ---------------------------------------------------------------------------------------------
 
@@ -82,8 +121,7 @@ class LoneNode:
 
     def deliver(self, task_id: UUID, slot: Slot | None = None, host: Host = HOST) -> bool:
         """Let the node have a message of a task; returns when it has let go of it."""
-        run = self.node._direct_run
-        return run.execute(task_id, self.world.key, self.world.agent_id, host, slot or Slot())
+        return self.direct_run.execute(task_id, self.world.key, self.world.agent_id, host, slot or Slot())
 
     def work(self) -> int:
         """Deliver what was sent, until nothing is left; returns how many there were."""
@@ -112,6 +150,9 @@ class LoneNode:
     def answer(self, call: UUID, output: dict[str, Any] | None = None) -> ToolCall:
         result = client_result(output if output is not None else {"done": True}, None)
         return self.web.tool_calls.answer(self.world.key, call, ClientAnswer(result=result, digest=None))
+
+    def change_call(self, call: UUID, **values: Any) -> None:
+        self.world._change(update(ToolCall).where(ToolCall.id == call).values(**values))
 
     # -- looking ---------------------------------------------------------------------------------------------
 
