@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 import bootstrap
 from models import ApprovalRequest, Project, Task, TaskTurn, ToolCall
-from models.statuses import ApprovalStatus, Decision, ToolExecution
+from models.statuses import ApprovalStatus, CancelReason, Decision, ToolExecution
 from models.tenancy import Database
 from settings import Settings
 from tests.integration.core.world import HOST, World
@@ -153,6 +153,11 @@ class LoneNode:
 
     def change_call(self, call: UUID, **values: Any) -> None:
         self.world._change(update(ToolCall).where(ToolCall.id == call).values(**values))
+
+    def cancel(self, run: UUID, reason: CancelReason = CancelReason.REQUESTED) -> None:
+        """End a run. What works on it hears nothing: that message may be lost, or late."""
+        services = self.web.services
+        services.endings.carry_out(self.world.key, services.cancellation.cancel_run(self.world.key, run, reason))
 
     # -- looking ---------------------------------------------------------------------------------------------
 

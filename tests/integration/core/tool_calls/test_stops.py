@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models import Json
-from models.statuses import RunStatus, TaskStatus, ToolCallStatus
+from models.statuses import CancelReason, RunStatus, TaskStatus, ToolCallStatus
 from tests.integration.core.tool_calls.lone_node import LoneNode, Slot
 from tests.integration.core.world import HOST
 from workspace.errors import Cancelled, RunFailure, WorkerShutdown
@@ -127,6 +127,29 @@ def test_a_cancel_inside_a_tool_ends_the_run_and_keeps_what_was_said(lone: LoneN
     assert lone.world.run(accepted.run_id).status is RunStatus.CANCELLED
     assert statuses(lone) == [SUCCEEDED, UNKNOWN]
     assert lone.world.messages()[-1].content == "first this"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code"),
+    [
+        (CancelReason.REQUESTED, RunStatus.CANCELLED, "cancelled"),
+        (CancelReason.INTERRUPTED, RunStatus.CANCELLED, "cancelled"),
+        (CancelReason.TOO_OLD, RunStatus.FAILED, "deadline_exceeded"),
+    ],
+)
+def test_a_task_whose_end_was_asked_for_does_not_begin_to_wait(
+    lone: LoneNode, notes: Notes, reason: CancelReason, status: RunStatus, code: str
+) -> None:
+    """Nobody would look at it again before its question is answered."""
+    accepted = lone.say('[tool=remember {"text": "one"}][tool=write_file {"path": "a", "content": "x"}]')
+    notes.at["one"] = lambda _: lone.cancel(accepted.run_id, reason)
+    lone.work()
+    run = lone.world.run(accepted.run_id)
+    assert run.status is status
+    assert run.error is not None
+    assert run.error["error_code"] == code
+    assert statuses(lone) == [SUCCEEDED, FAILED]
+    assert [each.status.value for each in lone.approvals()] == ["cancelled"]
 
 
 def test_a_tool_that_works_beyond_the_deadline_is_stopped(lone: LoneNode, notes: Notes) -> None:
