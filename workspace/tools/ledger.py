@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from models import ApprovalRequest, Run, Task, TaskTurn, ToolCall, Workspace, utc_now
 from models.statuses import ApprovalStatus, RunMode, RunStatus, TaskStatus, ToolCallStatus, ToolExecution
 from models.tenancy import Database
+from workspace.cancellation import failure_of
 from workspace.errors import WorkerLost
 from workspace.events import Usage
 from workspace.interruptible import Interrupted
@@ -145,13 +146,18 @@ class ToolLedger:
     def park(self, task: StartedTask, number: int, usage: Usage) -> Waits | None:
         """Let the task wait, if a call of its turn is open and none may run.
 
-        An answer that came before this is seen here; one that comes after it finds the task parked.
+        An answer that came before this is seen here; one that comes after it finds the task parked. So it is with a
+        request to end its run, which nobody would tell a node of that holds nothing of it.
 
         Returns:
             What it waits for now; `None`: there is something to do, or nothing is open any more.
+
+        Raises:
+            Interrupted: the end of its run was asked for.
         """
         with self._database.tenant_session(task.key.user_id) as session:
             _lock_own(session, task)
+            _check_wanted(session, task)
             open_calls = [call for call in _calls(session, task, number) if not call.status.is_final]
             if not open_calls or any(call.status is ToolCallStatus.REQUESTED for call in open_calls):
                 return None
@@ -229,6 +235,19 @@ def _lock_own(session: Session, task: StartedTask) -> None:
     )
     if found is None:
         raise Interrupted(WorkerLost())
+
+
+def _check_wanted(session: Session, task: StartedTask) -> None:
+    """Stop if the end of a task's run was asked for; the caller holds the task's lock, as does whoever asks.
+
+    Raises:
+        Interrupted: it was.
+    """
+    reason = session.scalar(
+        select(Run.cancel_reason).where(Run.id == task.run_id, Run.cancel_requested_at.is_not(None))
+    )
+    if reason is not None:
+        raise Interrupted(failure_of(reason))
 
 
 def _calls(session: Session, task: StartedTask, number: int) -> list[ToolCall]:
