@@ -23,6 +23,7 @@ from workspace.interruptible import StopSignal
 from workspace.ledger import Host
 from workspace.llm import ModelClient
 from workspace.names import TaskName
+from workspace.sweeping import Sweeper
 from workspace.tools.catalogue import CATALOGUE
 from workspace.tools.client_calls import ClientAnswer, client_result
 from workspace.tools.executor import ToolExecutor
@@ -88,6 +89,7 @@ class LoneNode:
         self.close_node()
         self.node = bootstrap.build_node(self.outgoing, name="lone", settings=settings)
         self.direct_run = self._part(DirectRun)
+        self.sweeper = self._part(Sweeper)
 
     def _part(self, kind: type[Part]) -> Part:
         """Return the one part of the node that is of this type."""
@@ -154,6 +156,10 @@ class LoneNode:
     def change_call(self, call: UUID, **values: Any) -> None:
         self.world._change(update(ToolCall).where(ToolCall.id == call).values(**values))
 
+    def sweep(self) -> None:
+        """Do what the sweeper does; another sweep may be under way, which then does it."""
+        self.sweeper.sweep()
+
     def cancel(self, run: UUID, reason: CancelReason = CancelReason.REQUESTED) -> None:
         """End a run. What works on it hears nothing: that message may be lost, or late."""
         services = self.web.services
@@ -163,27 +169,26 @@ class LoneNode:
 
     def calls(self) -> list[ToolCall]:
         """Every tool call, in the order of the model."""
-        query = select(ToolCall).order_by(ToolCall.task_id, ToolCall.turn, ToolCall.position)
-        return self._all(query)
+        return self._all(select(ToolCall).order_by(ToolCall.task_id, ToolCall.turn, ToolCall.position), ToolCall)
 
     def call(self) -> ToolCall:
         (call,) = self.calls()
         return call
 
     def turns(self) -> list[TaskTurn]:
-        return self._all(select(TaskTurn).order_by(TaskTurn.task_id, TaskTurn.number))
+        return self._all(select(TaskTurn).order_by(TaskTurn.task_id, TaskTurn.number), TaskTurn)
 
     def approvals(self, status: ApprovalStatus | None = None) -> list[ApprovalRequest]:
         query = select(ApprovalRequest).order_by(ApprovalRequest.id)
-        return self._all(query if status is None else query.where(ApprovalRequest.status == status))
+        return self._all(query if status is None else query.where(ApprovalRequest.status == status), ApprovalRequest)
 
     def task(self) -> Task:
         (task,) = self.world.tasks()
         return task
 
-    def _all(self, query: Any) -> list[Any]:
+    def _all(self, query: Any, kind: Any) -> list[Any]:
         with self.world.database.system_session("a test looks") as session:
-            return list(session.scalars(query))
+            return list(session.scalars(query.where(kind.user_id == self.world.key.user_id)))
 
     def told(self, *types: str) -> list[dict[str, Any]]:
         """The events of the session, oldest first; those of some types, or all."""
