@@ -14,7 +14,13 @@ RUN python deploy/runtime_requirements.py > runtime.txt \
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="Codelab Core"
+# What commands of agents are held by, and what they find besides Python and what every Debian has. They see /usr only.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends bubblewrap git make patch \
+    && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 codelab && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp codelab
+# A volume that is mounted here belongs to the same account.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /data
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
 COPY settings.py bootstrap.py celeryconfig.py ./

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import fairness, fleet, hosting, message_path, parking, streams
+from bench import tools as tool_walls
 from bench.report import Table, facts
 
 MESSAGE_PATH = """\
@@ -27,6 +28,9 @@ FLEET = """\
 50 agents of 10 users on three nodes. The ideal is that of the slowest agent: its tasks, by its limit, by the model's
 time. "Most at once" is what the model's server saw."""
 
+TOOLS = """\
+What the walls around tools cost: a command in a sandbox of its own beside a plain child process, and a file read
+through the descriptors of its workspace beside one that is opened by its path."""
 PARKING = """\
 One caller, a model that answers at once. A tool is a turn of the model more, and three commits. "Asked for" waits for
 its owner, who says yes when the task is parked: an event, an answer by HTTP, and the task is sent again."""
@@ -91,7 +95,13 @@ def parked(report: Report, is_quick: bool) -> int:
     return parking.run(size, lambda found: report.add(PARKING, parking.table(found)))
 
 
-MEASUREMENTS = (message, readers, hosted, fair, nodes, parked)
+def tools(report: Report, is_quick: bool) -> int:
+    """What the walls around tools cost."""
+    size = tool_walls.QUICK if is_quick else tool_walls.FULL
+    return tool_walls.run(size, lambda found: report.add(TOOLS, tool_walls.table(found)))
+
+
+MEASUREMENTS = (message, readers, hosted, fair, nodes, tools, parked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

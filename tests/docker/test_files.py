@@ -1,6 +1,7 @@
 """Dockerfile and compose file, read as text: what they promise holds without an engine to run them."""
 
 import configparser
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from deploy.runtime_requirements import runtime_requirements
 from settings import Settings
 from tests.docker.compose import COMPOSE_FILE, compose
 from workspace.names import QueueName
+from workspace.sandbox.syscalls import MISSING, REFUSED
 
 ROOT = COMPOSE_FILE.parent
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
@@ -33,8 +35,14 @@ def test_the_whole_system_is_there() -> None:
 def test_a_container_can_do_as_little_as_possible(service: dict[str, Any]) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["security_opt"][0] == "no-new-privileges:true"
     assert not {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc"} & set(service)
+
+
+@pytest.mark.parametrize("name", set(SERVICES) - {"worker"})
+def test_only_the_worker_may_make_sandboxes(name: str) -> None:
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+    assert "/data" not in str(SERVICES[name].get("volumes", ())) or name == "redis"
 
 
 @pytest.mark.parametrize("name", set(SERVICES) - {"qdrant"})
@@ -132,6 +140,35 @@ def test_several_workers_have_several_names() -> None:
     assert "%h" in _option("hostname")
     assert "container_name" not in SERVICES["worker"]
     assert "ports" not in SERVICES["worker"]
+
+
+NEEDED_FOR_SANDBOXES = {"mount", "umount2", "pivot_root", "unshare", "sethostname"}
+"""System calls that bubblewrap makes and no command inside of it may."""
+
+
+def test_a_worker_may_do_what_sandboxes_take_and_nothing_else_that_they_refuse() -> None:
+    (option,) = (option for option in SERVICES["worker"]["security_opt"] if option.startswith("seccomp="))
+    profile = json.loads((ROOT / option.removeprefix("seccomp=")).read_text())
+    denied = {name for rule in profile["syscalls"] if "args" not in rule for name in rule["names"]}
+
+    assert profile["defaultAction"] == "SCMP_ACT_ALLOW"
+    assert {rule["action"] for rule in profile["syscalls"]} == {"SCMP_ACT_ERRNO"}
+    assert denied == {*REFUSED, *(name for name in MISSING if name.startswith("io_uring"))} - NEEDED_FOR_SANDBOXES
+
+
+def test_a_worker_keeps_its_files_in_a_volume_that_belongs_to_its_account() -> None:
+    worker = SERVICES["worker"]
+
+    assert worker["volumes"] == ["workspaces:/data"]
+    assert worker["environment"]["DATA_DIR"] == "/data"
+    assert "workspaces" in compose()["volumes"]
+    assert "install --directory --owner=10001 --group=10001 --mode=0700 /data" in dockerfile()
+
+
+def test_the_image_has_what_sandboxes_are_made_of() -> None:
+    (packages,) = re.findall(r"apt-get install --yes --no-install-recommends (.*?) \\", dockerfile())
+
+    assert "bubblewrap" in packages.split()
 
 
 def test_a_worker_is_given_longer_than_its_tasks_are() -> None:

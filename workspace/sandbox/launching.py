@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from workspace.sandbox import private_mount, profile, seccomp
@@ -53,31 +53,31 @@ class Launcher:
             OSError: the command line is too long.
         """
         programs = find_programs()
-        with ExitStack() as stack:
-            source, enter = self._carried_over(directory, stack)
-            seccomp_end = _filled_pipe(seccomp.filter_of(), stack)
-            status, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            stack.callback(os.close, status)
-            descriptors = Descriptors(seccomp=seccomp_end, status=told)
-            line = self._arguments(
-                programs,
-                command,
-                identity=self._identity,
-                source=source,
-                descriptors=descriptors,
-                limits=self._limits,
-            )
+        with ExitStack() as meanwhile:
+            with ExitStack() as at_first:
+                source, enter = self._carried_over(directory, at_first)
+                filter_end = _filled_pipe(seccomp.filter_of(), at_first)
+                status, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                meanwhile.callback(os.close, status)
+                at_first.callback(os.close, told)  # else its end would never be seen
+                descriptors = Descriptors(seccomp=filter_end, status=told)
+                line = self._arguments(
+                    programs,
+                    command,
+                    identity=self._identity,
+                    source=source,
+                    descriptors=descriptors,
+                    limits=self._limits,
+                )
 
-            def start() -> Process:
-                enter()
-                return _start(line, descriptors)
+                def start() -> Process:
+                    enter()
+                    return _start(line, descriptors)
 
-            try:
-                process = stack.enter_context(spawned(start))
-            finally:
-                os.close(told)  # else its end would never be seen
-            running = Running(process, Status(status))
-            stack.callback(running.end)
+                process = meanwhile.enter_context(spawned(start))
+                _let_it_go_first(process)
+                running = Running(process, Status(status))
+                meanwhile.callback(running.end)
             yield running
 
     def _carried_over(self, directory: int, stack: ExitStack) -> tuple[str, Callable[[], None]]:
@@ -119,6 +119,15 @@ def _start(line: list[str], descriptors: Descriptors) -> Process:
         umask=0o077,
         start_new_session=True,
     )
+
+
+def _let_it_go_first(process: Process) -> None:
+    """Have the kernel end the command rather than the worker when the host has no memory left.
+
+    A command of a worker that is not root can take that back: it is a courtesy, and no wall.
+    """
+    with suppress(OSError):  # it has ended
+        Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
 
 
 def _filled_pipe(data: bytes, stack: ExitStack) -> int:

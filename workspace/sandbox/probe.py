@@ -63,13 +63,6 @@ def probe(launcher: Launcher, identity: Identity, *, processes: int) -> None:
         raise SandboxError("commands would run as root")
     if not process_tree.is_known():
         raise SandboxError("the kernel does not tell of a process's children (CONFIG_PROC_CHILDREN)")
-    try:
-        _try(launcher, identity, processes)
-    except OSError as error:
-        raise SandboxError(f"the sandbox did not start ({error.strerror})") from None
-
-
-def _try(launcher: Launcher, identity: Identity, processes: int) -> None:
     with _directories(identity) as (workspace, outside):
         marker = outside / "marker"
         marker.touch(0o666)

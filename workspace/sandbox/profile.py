@@ -96,7 +96,9 @@ def _outer_limits(prlimit: str, limits: Limits) -> list[str]:
         f"--as={limits.address_space}",
         f"--fsize={limits.workspace_bytes}",
         f"--nofile={_OPEN_FILES}",
-        "--core=0",
+        # One byte, not none: below a page no file is written, and with exactly this the kernel does not pipe it to a
+        # crash handler either, which would run as root and look at what a tenant made to crash.
+        "--core=1",
         "--",
     ]
 

@@ -132,9 +132,10 @@ class Sandbox:
         line = _checked([command, *args])
         makes_room = command in MAKES_ROOM
         with workspace.opened() as directory:
-            check_disk(directory, self._limits.disk_reserve)
-            if not makes_room and (reason := self._limits.exceeded_by(workspace.usage(clock.check))):
-                raise _exceeded(f"The command was not started: {reason}.")
+            if not makes_room:
+                check_disk(directory, self._limits.disk_reserve)
+                if reason := self._limits.exceeded_by(workspace.usage(clock.check)):
+                    raise _exceeded(f"The command was not started: {reason}.")
             try:
                 result = self._run(workspace, directory, line, timeout, clock)
             finally:
@@ -184,8 +185,8 @@ class Sandbox:
             if count := end_leftovers():
                 log.warning("sandbox_leftovers_ended", count=count)
             probe(self._launcher, self._identity, processes=self._limits.processes)
-        except SandboxError as error:
-            self._reason = str(error)
+        except (SandboxError, OSError) as error:
+            self._reason = str(error) if isinstance(error, SandboxError) else f"it was not tried ({error.strerror})"
             self._next_probe = self._clock() + PROBE_AGAIN
             log.error("sandbox_unavailable", reason=self._reason)  # noqa: TRY400  # the reason says it all
         else:

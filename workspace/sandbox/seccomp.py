@@ -25,6 +25,9 @@ NEW_NAMESPACES: Final = 0x7E020000
 TERMINAL_REQUESTS: Final = (0x5412, 0x541C, 0x5423)
 """TIOCSTI types into a terminal, TIOCLINUX too, TIOCSETD loads line disciplines."""
 
+RLIMIT_CORE: Final = 4
+"""See `profile`: who could change it could have the kernel start the host's crash handler, as root."""
+
 PERSONALITIES: Final = (0, 0xFFFFFFFF)
 """The usual one, and the question which one it is."""
 
@@ -68,6 +71,8 @@ def instructions(architecture: Architecture) -> list[Instruction]:
         *_only(numbers["socket"], [bpf.load_argument(0), *_allowed_if(*SOCKET_FAMILIES), _REFUSED]),
         *_only(numbers["socketpair"], [bpf.load_argument(0), *_allowed_if(*SOCKET_FAMILIES), _REFUSED]),
         *_only(numbers["personality"], [bpf.load_argument(0), *_allowed_if(*PERSONALITIES), _REFUSED]),
+        *_only(numbers["setrlimit"], [bpf.load_argument(0), *_if((RLIMIT_CORE,), _REFUSED), _ALLOWED]),
+        *_only(numbers["prlimit64"], [bpf.load_argument(1), *_if((RLIMIT_CORE,), _REFUSED), _ALLOWED]),
         *_only(numbers["ioctl"], [bpf.load_argument(1), *_if(TERMINAL_REQUESTS, _REFUSED), _ALLOWED]),
         _ALLOWED,
     ]

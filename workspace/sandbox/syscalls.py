@@ -41,7 +41,7 @@ MISSING: Final = (
 )
 """These fail with `ENOSYS`, as on a kernel without them: programs try another way."""
 
-COMPARED: Final = ("clone", "socket", "socketpair", "ioctl", "personality")
+COMPARED: Final = ("clone", "socket", "socketpair", "ioctl", "personality", "setrlimit", "prlimit64")
 """These depend on an argument."""
 
 
@@ -79,15 +79,15 @@ X86_64: Final = Architecture(
     ioctl 16  shmget 29  shmat 30  shmctl 31  socket 41  socketpair 53  clone 56  semget 64  semop 65
     semctl 66  shmdt 67  msgget 68  msgsnd 69  msgrcv 70  msgctl 71  ptrace 101  syslog 103  uselib 134
     personality 135  ustat 136  sysfs 139  vhangup 153  modify_ldt 154  pivot_root 155  _sysctl 156
-    adjtimex 159  chroot 161  acct 163  settimeofday 164  mount 165  umount2 166  swapon 167  swapoff 168
-    reboot 169  sethostname 170  setdomainname 171  iopl 172  ioperm 173  create_module 174  init_module 175
-    delete_module 176  get_kernel_syms 177  query_module 178  quotactl 179  nfsservctl 180  getpmsg 181
-    putpmsg 182  afs_syscall 183  tuxcall 184  security 185  lookup_dcookie 212  semtimedop 220
+    adjtimex 159  setrlimit 160  chroot 161  acct 163  settimeofday 164  mount 165  umount2 166  swapon 167
+    swapoff 168  reboot 169  sethostname 170  setdomainname 171  iopl 172  ioperm 173  create_module 174
+    init_module 175  delete_module 176  get_kernel_syms 177  query_module 178  quotactl 179  nfsservctl 180
+    getpmsg 181  putpmsg 182  afs_syscall 183  tuxcall 184  security 185  lookup_dcookie 212  semtimedop 220
     clock_settime 227  vserver 236  mbind 237  set_mempolicy 238  get_mempolicy 239  kexec_load 246
     add_key 248  request_key 249  keyctl 250  migrate_pages 256  unshare 272  move_pages 279
-    perf_event_open 298  fanotify_init 300  name_to_handle_at 303  open_by_handle_at 304  clock_adjtime 305
-    setns 308  process_vm_readv 310  process_vm_writev 311  kcmp 312  finit_module 313  memfd_create 319
-    kexec_file_load 320  bpf 321  userfaultfd 323
+    perf_event_open 298  fanotify_init 300  prlimit64 302  name_to_handle_at 303  open_by_handle_at 304
+    clock_adjtime 305  setns 308  process_vm_readv 310  process_vm_writev 311  kcmp 312  finit_module 313
+    memfd_create 319  kexec_file_load 320  bpf 321  userfaultfd 323
         """
     ),
 )
@@ -99,14 +99,14 @@ AARCH64: Final = Architecture(
         """
     lookup_dcookie 18  ioctl 29  umount2 39  mount 40  pivot_root 41  nfsservctl 42  chroot 51  vhangup 58
     quotactl 60  acct 89  personality 92  unshare 97  kexec_load 104  init_module 105  delete_module 106
-    clock_settime 112  syslog 116  ptrace 117  reboot 142  sethostname 161  setdomainname 162
+    clock_settime 112  syslog 116  ptrace 117  reboot 142  sethostname 161  setdomainname 162  setrlimit 164
     settimeofday 170  adjtimex 171  msgget 186  msgctl 187  msgrcv 188  msgsnd 189  semget 190  semctl 191
     semtimedop 192  semop 193  shmget 194  shmctl 195  shmat 196  shmdt 197  socket 198  socketpair 199
-    add_key 217  request_key 218  keyctl 219  clone 220  swapon 224  swapoff 225  mbind 235  get_mempolicy 236
-    set_mempolicy 237  migrate_pages 238  move_pages 239  perf_event_open 241  fanotify_init 262
-    name_to_handle_at 264  open_by_handle_at 265  clock_adjtime 266  setns 268  process_vm_readv 270
-    process_vm_writev 271  kcmp 272  finit_module 273  memfd_create 279  bpf 280  userfaultfd 282
-    kexec_file_load 294
+    add_key 217  request_key 218  keyctl 219  clone 220  swapon 224  swapoff 225  mbind 235
+    get_mempolicy 236  set_mempolicy 237  migrate_pages 238  move_pages 239  perf_event_open 241
+    prlimit64 261  fanotify_init 262  name_to_handle_at 264  open_by_handle_at 265  clock_adjtime 266
+    setns 268  process_vm_readv 270  process_vm_writev 271  kcmp 272  finit_module 273  memfd_create 279
+    bpf 280  userfaultfd 282  kexec_file_load 294
         """
     ),
 )

@@ -170,6 +170,8 @@ def test_no_command_goes_on_when_the_disk_is_nearly_full(cage: Cage) -> None:
     made.sandbox.probe()
 
     assert "disk space" in refused(made, "true")
+    made.put("file")
+    assert made.run("rm", "file").exit_code == 0
 
 
 def test_only_making_room_is_allowed_in_a_workspace_that_holds_too_much(cage: Cage) -> None:
@@ -288,7 +290,26 @@ def test_no_core_file_is_written_and_few_files_are_open(cage: Cage) -> None:
 
     assert result.exit_code == 128 + 6
     assert list(cage.workspace.iterdir()) == []
-    assert cage.shell("ulimit -Hc; ulimit -Hn").stdout.split() == ["0", "256"]
+    assert cage.shell("ulimit -Hn").stdout == "256\n"
+
+
+def test_no_crash_reaches_the_hosts_crash_handler(cage: Cage) -> None:
+    """The kernel starts it as root, also where no core file may be written; a limit of one byte is what stops it."""
+    result = cage.python(
+        """
+        import resource
+        from pathlib import Path
+        for limits in ((0, 0), (1, 1), (0, 1)):
+            try:
+                resource.setrlimit(resource.RLIMIT_CORE, limits)
+                print("changed")
+            except ValueError:
+                print("refused")
+        print(next(line for line in Path("/proc/self/limits").read_text().splitlines() if "core" in line))
+        """
+    )
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines == ["refused", "refused", "refused", "Max core file size 1 1 bytes"], said(result)
 
 
 def test_the_controls_do_find_a_process_of_a_command() -> None:

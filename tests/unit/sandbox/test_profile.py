@@ -79,7 +79,7 @@ def test_the_number_of_processes_is_limited_inside_and_all_else_outside() -> Non
     border = words.index(PROGRAMS.bwrap)
     outside, inside = words[:border], words[border:]
 
-    assert {"--cpu=300", "--as=8589934592", "--fsize=1073741824", "--nofile=256", "--core=0"} <= set(outside)
+    assert {"--cpu=300", "--as=8589934592", "--fsize=1073741824", "--nofile=256", "--core=1"} <= set(outside)
     assert not [word for word in outside if "nproc" in word]
     assert inside[-5:] == ["/usr/bin/prlimit", "--nproc=128:128", "--", "ls", "--all"]
 

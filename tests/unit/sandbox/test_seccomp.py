@@ -115,6 +115,14 @@ def test_a_terminal_takes_no_typing_from_a_program(architecture: Architecture) -
 
 
 @every_architecture
+def test_the_size_of_core_files_stays(architecture: Architecture) -> None:
+    assert judged(architecture, "setrlimit", 4) == REFUSAL
+    assert judged(architecture, "prlimit64", 0, 4) == REFUSAL
+    assert judged(architecture, "setrlimit", 7) == bpf.ALLOW
+    assert judged(architecture, "prlimit64", 4, 6) == bpf.ALLOW
+
+
+@every_architecture
 def test_the_personality_stays(architecture: Architecture) -> None:
     assert judged(architecture, "personality", 0) == bpf.ALLOW
     assert judged(architecture, "personality", 0xFFFFFFFF) == bpf.ALLOW
