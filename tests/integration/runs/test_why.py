@@ -20,7 +20,7 @@ from workspace.sweeping.sweeper import SWEEP_LOCK
 
 pytestmark = pytest.mark.stack
 
-FIELDS = {"code", "detail", "agent_name", "queue_position", "run_id", "retry_in"}
+FIELDS = {"code", "detail", "agent_name", "queue_position", "run_id", "retry_in", "approval_ids", "tool_call_ids"}
 
 
 def why(user: ApiClient, accepted: Json) -> Json:

@@ -23,10 +23,20 @@ def secret(cage: Cage) -> Path:
 @pytest.fixture
 def opened(secret: Path) -> Path:
     """The same file, with everything on the way to it opened for all: no permission of the host protects it."""
-    for each in (secret, *secret.parents):
+    _open_the_way(secret)
+    return secret
+
+
+def _open_the_way(path: Path) -> None:
+    for each in (path, *path.parents):
         if "codelab-cage-" in str(each):
             each.chmod(0o777)
-    return secret
+
+
+def uncaged_in(workspace: Path, *line: str) -> str:
+    """Run a command in a workspace that its account can walk to and from: the store closes it again at each use."""
+    _open_the_way(workspace)
+    return uncaged(line, cwd=workspace)
 
 
 def test_an_absolute_path_leads_nowhere(cage: Cage, opened: Path) -> None:
@@ -39,7 +49,7 @@ def test_an_absolute_path_leads_nowhere(cage: Cage, opened: Path) -> None:
 
 
 def test_no_number_of_parents_leads_out(cage: Cage, opened: Path) -> None:
-    assert SECRET in uncaged(["cat", f"../../{opened.relative_to(cage.base / 'workspaces')}"], cwd=cage.workspace)
+    assert SECRET in uncaged_in(cage.workspace, "cat", f"../../{opened.relative_to(cage.base / 'workspaces')}")
 
     relative = os.path.relpath(opened, cage.workspace)
     for way in (relative, "../" * 20 + str(opened), f"../../{opened.relative_to(cage.base / 'workspaces')}"):
@@ -51,7 +61,7 @@ def test_a_link_leads_nowhere(cage: Cage, opened: Path) -> None:
     cage.run("ln", "-s", str(opened), "file")
     cage.run("ln", "-s", str(opened.parent), "directory")
     cage.run("ln", "-s", "../../../../../../../", "root")
-    assert SECRET in uncaged(["cat", "file"], cwd=cage.workspace)
+    assert SECRET in uncaged_in(cage.workspace, "cat", "file")
 
     for way in ("file", "directory/secret.txt", f"root{opened}"):
         assert SECRET not in said(cage.run("cat", way))
