@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from workspace.sandbox import private_mount, profile, seccomp
@@ -19,7 +19,7 @@ from workspace.sandbox.status import Status
 Arguments = Callable[..., list[str]]
 """See `profile.arguments`."""
 
-_PACKAGES = {"bwrap": "bubblewrap", "setpriv": "util-linux", "prlimit": "util-linux"}
+_PACKAGES = {"bwrap": "bubblewrap", "choom": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
 
 _OUTER_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 """A command can read bubblewrap's environment: nothing of the worker's is in it."""
@@ -75,7 +75,6 @@ class Launcher:
                     return _start(line, descriptors)
 
                 process = meanwhile.enter_context(spawned(start))
-                _let_it_go_first(process)
                 running = Running(process, Status(status))
                 meanwhile.callback(running.end)
             yield running
@@ -119,15 +118,6 @@ def _start(line: list[str], descriptors: Descriptors) -> Process:
         umask=0o077,
         start_new_session=True,
     )
-
-
-def _let_it_go_first(process: Process) -> None:
-    """Have the kernel end the command rather than the worker when the host has no memory left.
-
-    A command of a worker that is not root can take that back: it is a courtesy, and no wall.
-    """
-    with suppress(OSError):  # it has ended
-        Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
 
 
 def _filled_pipe(data: bytes, stack: ExitStack) -> int:

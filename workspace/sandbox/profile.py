@@ -30,6 +30,7 @@ _TEMPORARY_BYTES: Final = 64 * 1024 * 1024
 class Programs(NamedTuple):
     """Where they are on this host."""
 
+    choom: str
     setpriv: str
     prlimit: str
     bwrap: str
@@ -64,6 +65,7 @@ def arguments(
         limits: of the command.
     """
     return [
+        *_first_to_go(programs.choom),
         *_dropped(programs.setpriv, identity),
         *_outer_limits(programs.prlimit, limits),
         programs.bwrap,
@@ -77,6 +79,14 @@ def arguments(
         *_inner_limits(limits),
         *command,
     ]
+
+
+def _first_to_go(choom: str) -> list[str]:
+    """Return what has the kernel end the command rather than the worker when the host has no memory left.
+
+    Commands that behave keep it so; one that does not can take it back, and meets the limits of the container.
+    """
+    return [choom, "--adjust=1000", "--"]
 
 
 def _dropped(setpriv: str, identity: Identity) -> list[str]:

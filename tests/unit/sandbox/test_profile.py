@@ -3,7 +3,9 @@
 from workspace.sandbox import Identity, Limits, profile
 from workspace.sandbox.profile import Descriptors, Programs
 
-PROGRAMS = Programs(setpriv="/usr/bin/setpriv", prlimit="/usr/bin/prlimit", bwrap="/usr/bin/bwrap")
+PROGRAMS = Programs(
+    choom="/usr/bin/choom", setpriv="/usr/bin/setpriv", prlimit="/usr/bin/prlimit", bwrap="/usr/bin/bwrap"
+)
 WITH_DESTINATION = {"--bind", "--ro-bind", "--ro-bind-try", "--symlink"}
 """Options whose second value is a place in the sandbox."""
 ON_PLACE = {"--tmpfs", "--proc", "--dev", "--remount-ro", "--dir"}
@@ -84,13 +86,17 @@ def test_the_number_of_processes_is_limited_inside_and_all_else_outside() -> Non
     assert inside[-5:] == ["/usr/bin/prlimit", "--nproc=128:128", "--", "ls", "--all"]
 
 
-def test_root_is_given_up_before_anything_else() -> None:
-    assert line()[:7] == [
+def test_the_kernel_ends_a_command_rather_than_the_worker_when_memory_runs_out() -> None:
+    assert line()[:3] == ["/usr/bin/choom", "--adjust=1000", "--"]
+
+
+def test_root_is_given_up_before_any_limit_and_before_bubblewrap() -> None:
+    assert line()[3:10] == [
         *("/usr/bin/setpriv", "--reuid=70", "--regid=71", "--clear-groups", "--no-new-privs", "--pdeathsig=KILL", "--"),
     ]
 
 
 def test_an_account_that_is_not_root_has_nothing_to_give_up() -> None:
-    assert line(Identity(70, 71, is_worker=True))[:4] == [
+    assert line(Identity(70, 71, is_worker=True))[3:7] == [
         *("/usr/bin/setpriv", "--no-new-privs", "--pdeathsig=KILL", "--"),
     ]
