@@ -72,14 +72,20 @@ class OwnSystem:
 
 
 @contextmanager
-def own_system(http: httpx.Client, stack: Stack, directory: Path, **options: object) -> Iterator[OwnSystem]:
-    """Run a system with one node."""
+def own_system(
+    http: httpx.Client, stack: Stack, directory: Path, *, redis_from: int = 8, **options: object
+) -> Iterator[OwnSystem]:
+    """Run a system with one node.
+
+    Args:
+        redis_from: the first of its four numbers in Redis; two systems that run at the same time have different ones.
+    """
     with _own_database() as url, ExitStack() as open_parts:
         redis = {
-            "REDIS_URL": _numbered(stack.redis_url, 8),
-            "BROKER_URL": _numbered(stack.redis_url, 9),
-            "RESULT_BACKEND_URL": _numbered(stack.redis_url, 10),
-            "CACHE_URL": _numbered(stack.redis_url, 11),
+            "REDIS_URL": _numbered(stack.redis_url, redis_from),
+            "BROKER_URL": _numbered(stack.redis_url, redis_from + 1),
+            "RESULT_BACKEND_URL": _numbered(stack.redis_url, redis_from + 2),
+            "CACHE_URL": _numbered(stack.redis_url, redis_from + 3),
         }
         own = {"DATABASE_URL": url, "NODE_SLOTS": THREADS - 32, "SWEEP_INTERVAL": 1, **redis, **options}
         settings = load_settings().model_copy(

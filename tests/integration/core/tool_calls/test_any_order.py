@@ -210,7 +210,7 @@ an_act = st.tuples(st.sampled_from(ACTS), st.integers(0, 2))
 some_acts = st.lists(st.lists(an_act, min_size=1, max_size=3), max_size=8)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(turns=some_turns, client=st.booleans(), acts=some_acts)
 @example(
     turns=[["write", "write"]],
