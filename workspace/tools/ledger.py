@@ -20,6 +20,7 @@ from workspace.errors import WorkerLost
 from workspace.events import Usage
 from workspace.interruptible import Interrupted
 from workspace.ledger import StartedTask
+from workspace.ledger_statements import CANCEL_REASON
 from workspace.tools.digest import digest
 from workspace.tools.errors import ToolErrorCode
 from workspace.tools.results import ToolResult
@@ -123,6 +124,7 @@ class ToolLedger:
                 return None
             if call.status is ToolCallStatus.RUNNING:
                 return call
+            _check_wanted(session, task)
             now = utc_now()
             if digest(call.tool, call.arguments) != call.digest or not permitted(session, call):
                 _end(call, _CHANGED)
@@ -238,14 +240,15 @@ def _lock_own(session: Session, task: StartedTask) -> None:
 
 
 def _check_wanted(session: Session, task: StartedTask) -> None:
-    """Stop if the end of a task's run was asked for; the caller holds the task's lock, as does whoever asks.
+    """Stop at a run whose end was asked for, whether this node has heard of that or not.
+
+    No tool begins then, and the task does not wait, where nobody would end it. To be asked under the task's lock:
+    whoever asks for the end later finds what was done here.
 
     Raises:
-        Interrupted: it was.
+        Interrupted: its end was asked for.
     """
-    reason = session.scalar(
-        select(Run.cancel_reason).where(Run.id == task.run_id, Run.cancel_requested_at.is_not(None))
-    )
+    reason = CANCEL_REASON.execute(session, {"run": task.run_id}).scalar_one_or_none()
     if reason is not None:
         raise Interrupted(failure_of(reason))
 
