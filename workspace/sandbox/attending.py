@@ -1,6 +1,5 @@
 """Waiting for a command: reading what it says, and ending it as soon as there is a reason to."""
 
-import os
 import selectors
 import time
 from collections.abc import Sequence
@@ -33,13 +32,10 @@ def attend(running: Running, output: Output, watches: Sequence[Watch], *, until:
         Interrupted: the task was stopped.
         ToolError: it used too much.
     """
-    assert running.process.stdout
-    assert running.process.stderr
     due = {watch: time.monotonic() + watch.every for watch in watches}
     with selectors.DefaultSelector() as selector:
-        for stream, pipe in enumerate((running.process.stdout, running.process.stderr), start=1):
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ, partial(output.take, stream, pipe.fileno()))
+        for stream, fd in enumerate(running.output, start=1):
+            selector.register(fd, selectors.EVENT_READ, partial(output.take, stream, fd))
         selector.register(running.status.fd, selectors.EVENT_READ, running.note_status)
         selector.register(running.exit, selectors.EVENT_READ, running.note_exit)
         while selector.get_map() and not output.is_full:

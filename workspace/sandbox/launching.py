@@ -57,9 +57,11 @@ class Launcher:
             with ExitStack() as at_first:
                 source, enter = self._carried_over(directory, at_first)
                 filter_end = _filled_pipe(seccomp.filter_of(), at_first)
-                status, told = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-                meanwhile.callback(os.close, status)
-                at_first.callback(os.close, told)  # else its end would never be seen
+                status, told = _pipe(meanwhile, at_first)
+                output, printed = _pipe(meanwhile, at_first)
+                errors, complained = _pipe(meanwhile, at_first)
+                for end in (printed, complained):  # else nobody could open /dev/stdout and /dev/stderr
+                    os.fchown(end, self._identity.uid, self._identity.gid)
                 descriptors = Descriptors(seccomp=filter_end, status=told)
                 line = self._arguments(
                     programs,
@@ -72,10 +74,10 @@ class Launcher:
 
                 def start() -> Process:
                     enter()
-                    return _start(line, descriptors)
+                    return _start(line, descriptors, stdout=printed, stderr=complained)
 
                 process = meanwhile.enter_context(spawned(start))
-                running = Running(process, Status(status))
+                running = Running(process, Status(status), (output, errors))
                 meanwhile.callback(running.end)
             yield running
 
@@ -106,18 +108,27 @@ def find_programs() -> Programs:
     return Programs(**found)
 
 
-def _start(line: list[str], descriptors: Descriptors) -> Process:
+def _start(line: list[str], descriptors: Descriptors, *, stdout: int, stderr: int) -> Process:
     return subprocess.Popen(  # noqa: S603  # a list, and what runs it is a sandbox
         line,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         pass_fds=descriptors,
         env=_OUTER_ENVIRONMENT,
         cwd="/",
         umask=0o077,
         start_new_session=True,
     )
+
+
+def _pipe(meanwhile: ExitStack, at_first: ExitStack) -> tuple[int, int]:
+    """Return the end of a pipe, which does not block, and its beginning, which only the other side keeps."""
+    end, beginning = os.pipe2(os.O_CLOEXEC)
+    meanwhile.callback(os.close, end)
+    at_first.callback(os.close, beginning)
+    os.set_blocking(end, False)
+    return end, beginning
 
 
 def _filled_pipe(data: bytes, stack: ExitStack) -> int:

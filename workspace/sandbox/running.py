@@ -21,9 +21,17 @@ class Running:
     its first milliseconds not even that: so it is ended itself, and waited for.
     """
 
-    def __init__(self, process: Process, status: Status) -> None:
+    def __init__(self, process: Process, status: Status, output: tuple[int, int]) -> None:
+        """Take over a process.
+
+        Args:
+            process: bubblewrap.
+            status: what it tells.
+            output: where to read its standard output and standard error, and those of the command.
+        """
         self.process = process
         self.status = status
+        self.output = output
         self._first: int | None = None
         try:
             self.exit = os.pidfd_open(process.pid)
@@ -66,8 +74,7 @@ def _kill(process: Process) -> None:
     """End bubblewrap with its group: a sandbox that is being made has not left that yet."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # the number is taken until the wait below
-    with process:  # closes its pipes, too
-        process.wait()
+    process.wait()
 
 
 def _descriptor_of(pid: int, namespace: int | None) -> int | None:

@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 PROBE_AGAIN: Final = 60.0
 """Seconds after a failed probe: whoever installs what was missing need not restart the worker."""
 
+SWEEP_AGAIN: Final = 60.0
+"""Seconds between two looks for sandboxes that outlived their worker; one takes some milliseconds."""
+
 MAKES_ROOM: Final = frozenset({"rm", "rmdir", "chmod"})
 """What may run in a workspace that holds too much: it cannot add anything."""
 
@@ -85,6 +88,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._reason: str | None = "it was not tried yet"
         self._next_probe = float("-inf")
+        self._next_sweep = float("-inf")
 
     @property
     def available(self) -> bool:
@@ -129,6 +133,7 @@ class Sandbox:
         """
         if (reason := self.reason) is not None:
             raise _unavailable(reason)
+        self._sweep()
         line = _checked([command, *args])
         makes_room = command in MAKES_ROOM
         with workspace.opened() as directory:
@@ -180,10 +185,17 @@ class Sandbox:
     def _is_to_be_tried(self) -> bool:
         return self._reason is not None and self._clock() >= self._next_probe
 
-    def _try(self) -> None:
-        try:
+    def _sweep(self) -> None:
+        """End what other workers left behind, now and then."""
+        if self._clock() >= self._next_sweep:
+            self._next_sweep = self._clock() + SWEEP_AGAIN
             if count := end_leftovers():
                 log.warning("sandbox_leftovers_ended", count=count)
+
+    def _try(self) -> None:
+        self._next_sweep = float("-inf")
+        try:
+            self._sweep()
             probe(self._launcher, self._identity, processes=self._limits.processes)
         except (SandboxError, OSError) as error:
             self._reason = str(error) if isinstance(error, SandboxError) else f"it was not tried ({error.strerror})"

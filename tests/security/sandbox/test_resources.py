@@ -229,6 +229,13 @@ def test_both_streams_are_read_at_the_same_time(cage: Cage) -> None:
     assert (len(result.stdout), len(result.stderr), result.exit_code) == (409_600, 409_600, 0)
 
 
+def test_both_streams_can_be_opened_by_their_names(cage: Cage) -> None:
+    """A pipe belongs to whoever made it, which a root worker's commands are not."""
+    result = cage.shell("echo out > /dev/stdout; echo error > /dev/stderr; echo both | tee /dev/stderr")
+
+    assert (result.stdout, result.stderr) == ("out\nboth\n", "error\nboth\n")
+
+
 def test_output_is_text_that_can_be_stored(cage: Cage) -> None:
     result = cage.shell(r"printf '\377a\0b\303\244'")
 
