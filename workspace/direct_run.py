@@ -198,6 +198,10 @@ class DirectRun:
         self._let_go(task.key.user_id)
 
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
+        if isinstance(outcome, Failed) and outcome.in_tool:
+            # The rows have all of its turns: those before this start, and the one whose tool was cut off.
+            so_far = patiently(lambda: self._tools.ledger.so_far(task))
+            outcome = replace(outcome, text=so_far.text, usage=so_far.usage)
         if isinstance(outcome, Failed) and isinstance(outcome.failure, WorkerShutdown) and not outcome.in_tool:
             if patiently(lambda: self._ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))

@@ -25,6 +25,7 @@ from workspace.tools.digest import digest
 from workspace.tools.errors import ToolErrorCode
 from workspace.tools.results import ToolResult
 from workspace.tools.transcript import WaitReason, Waits
+from workspace.usage import NO_USAGE, total
 
 _BEGINS = (ToolCallStatus.REQUESTED, ToolCallStatus.RUNNING)
 _LOST = ToolResult.failure(
@@ -41,6 +42,13 @@ class Past(NamedTuple):
     turns: Sequence[TaskTurn]
     calls: Sequence[ToolCall]
     """In the order of their turns, and of the calls in each."""
+
+
+class SoFar(NamedTuple):
+    """What a task said and used in its turns until now."""
+
+    text: str
+    usage: Usage
 
 
 class TurnRows(NamedTuple):
@@ -70,6 +78,15 @@ class ToolLedger:
                     _end(call, _LOST)
             session.commit()
         return Past(turns, calls)
+
+    def so_far(self, task: StartedTask) -> SoFar:
+        """Return what a task said and used in its turns with tools, those of earlier starts included."""
+        with self._database.tenant_session(task.key.user_id) as session:
+            turns = session.scalars(select(TaskTurn).where(TaskTurn.task_id == task.id).order_by(TaskTurn.number)).all()
+        usage = NO_USAGE
+        for turn in turns:
+            usage = total(usage, Usage.model_validate(turn.usage))
+        return SoFar("\n\n".join(turn.said for turn in turns if turn.said), usage)
 
     def open_turn(self, task: StartedTask, turn_id: UUID, make: Callable[[Session], TurnRows]) -> None:
         """Write a turn with its calls and what is asked of the owner, all or nothing; once, however often it is tried.
