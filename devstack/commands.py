@@ -77,6 +77,10 @@ def up_detached(arguments: Sequence[str]) -> int:
     return child.wait() or 1
 
 
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
+"""All tests: those of the stack one after the other, as they share it, and all others beside them."""
+
+
 def test(options: Options, pytest_arguments: Sequence[str]) -> int:
     """Run pytest against a stack of its own."""
     sweep()
@@ -85,7 +89,7 @@ def test(options: Options, pytest_arguments: Sequence[str]) -> int:
         user = without_options(user)
 
     def body(stack: Stack, control: Control) -> int:
-        return session.run_command(["-m", "pytest", *pytest_arguments], stack, control)
+        return session.run_command(["-m", "pytest", *(pytest_arguments or SIDE_BY_SIDE)], stack, control)
 
     return session.hold(temporary(), options, user, Control(), body)
 
