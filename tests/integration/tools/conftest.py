@@ -1,6 +1,7 @@
 """A system in which a run may use little, for what takes long or much in the stack's own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -28,3 +29,13 @@ def frugal(stack: Stack, http: httpx.Client, tmp_path_factory: pytest.TempPathFa
     }
     with own_system(http, stack, directory, redis_from=12, **options) as system:
         yield system
+
+
+StartNode = Callable[[], object]
+
+
+@pytest.fixture(scope="session")
+def start_node(frugal: OwnSystem) -> Iterator[StartNode]:
+    """Starts one more node of that system, which stays."""
+    with ExitStack() as others:
+        yield lambda: others.enter_context(frugal.node())
