@@ -21,7 +21,7 @@ from workspace.paging import Page, PageRequest, fetch_page
 from workspace.resuming import Resumption, lock_task, resume_if_ready
 from workspace.tools.errors import ToolErrorCode
 from workspace.tools.excerpts import excerpt
-from workspace.tools.results import ToolResult, as_answer
+from workspace.tools.results import ToolResult, as_answer, as_stored
 
 log = structlog.get_logger("audit.tools")
 
@@ -117,7 +117,7 @@ class ToolCalls:
                 raise InvalidInput("The digest is that of another call.")
             if call.execution is not ToolExecution.CLIENT:
                 raise ToolCallNotPending("This tool is not carried out by clients.")
-            if call.status.is_final and call.result == answer.result.body:
+            if call.status.is_final and call.result == as_stored(answer.result.body):
                 return call
             if _was_answered(call):
                 raise IdempotencyConflict("The call was answered differently before.")

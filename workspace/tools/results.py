@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from typing import Self
+from decimal import Decimal
+from typing import Any, Self
 
 from models import Json
 from models.statuses import ToolCallStatus
@@ -55,3 +56,21 @@ class ToolResult:
 def as_answer(body: Json) -> str:
     """Return what the model is told of a result."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+LARGE = 1e16
+"""From here on a float has no decimal point in JSON, and PostgreSQL gives a whole number back: `1e+23` is 10 to the
+23rd, which no float is."""
+
+
+def as_stored(value: Any) -> Any:
+    """Return what a row gives back of a value: to be compared with that."""
+    match value:
+        case dict():
+            return {name: as_stored(each) for name, each in value.items()}
+        case list():
+            return [as_stored(each) for each in value]
+        case float() if abs(value) >= LARGE:
+            return int(Decimal(repr(value)))
+        case _:
+            return value

@@ -36,6 +36,15 @@ from workspace.tools.risk import Risk, RiskLevel, assess
 from workspace.tools.transcript import AnsweredCall, ToolTurn, Waits
 from workspace.usage import NO_USAGE, total
 
+MOST_ANSWERED = 16_777_216
+"""Bytes that the tools of a task answer, one last answer more: the node holds all of them while the task runs, and
+sends all of them to the model in each turn. It is more than any model reads."""
+
+_SPENT = ToolResult.failure(
+    ToolErrorCode.TOO_LARGE,
+    f"The tools of this run answered {MOST_ANSWERED} bytes, which is all they may. Go on with what you have.",
+)
+
 
 class ToolServices(NamedTuple):
     """What the toolboxes of a node share."""
@@ -64,6 +73,7 @@ class TaskTools:
         self._services = services
         self._usage = NO_USAGE
         self._used: frozenset[str] = frozenset()
+        self._answered = 0
         self.at_work = False
         self.definitions: Sequence[Json] = services.executor.offered(self._allowed) if config.tools else ()
         self._context = WorkspaceContext(
@@ -85,6 +95,7 @@ class TaskTools:
             return []
         past = patiently(lambda: self._services.ledger.past(self._task))
         self._used = used_ids(past.calls)
+        self._answered = sum(_size(call.result) for call in past.calls if call.result is not None)
         turns = []
         for turn in past.turns:
             usage = Usage.model_validate(turn.usage)
@@ -221,15 +232,24 @@ class TaskTools:
         elif begun.execution is ToolExecution.CLIENT:
             self._tell(request_event(begun))
         else:
-            self.at_work = True
-            result = services.executor.execute(
-                self._context, begun.tool, begun.arguments, allowed=self._allowed, clock=clock
-            )
-            self.at_work = False
+            result = self._used_tool(begun, clock)
+            self._answered += _size(result.body)
             self._tell(result_event(patiently(lambda: services.ledger.finish(self._task, call.id, result))))
+
+    def _used_tool(self, call: ToolCall, clock: Clock) -> ToolResult:
+        if self._answered >= MOST_ANSWERED:
+            return _SPENT
+        self.at_work = True
+        result = self._services.executor.execute(
+            self._context, call.tool, call.arguments, allowed=self._allowed, clock=clock
+        )
+        self.at_work = False
+        return result
 
     def _is_permitted(self, session: Session, call: ToolCall) -> bool:
         """Whether a call may run as it stands in the ledger at this moment, whatever was decided of it before."""
+        if call.execution is ToolExecution.CLIENT and call.tool not in self._allowed:
+            return False  # its agent lost the tool while its owner was asked; of its own tools the executor knows that
         level = assess(call.tool, call.arguments).level
         if level is RiskLevel.LOW or approved(session, call):
             return True
@@ -255,6 +275,10 @@ def _apply(call: ToolCall, verdict: Verdict) -> None:
             call.status, call.result, call.finished_at = result.status, result.body, utc_now()
         case ApprovalRequest():
             call.status = ToolCallStatus.AWAITING_APPROVAL
+
+
+def _size(result: Json) -> int:
+    return len(as_answer(result).encode("utf-8", "replace"))
 
 
 def _answered(calls: Sequence[ToolCall]) -> tuple[AnsweredCall, ...]:
