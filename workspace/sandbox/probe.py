@@ -107,7 +107,7 @@ def _run(launcher: Launcher, workspace: Path, command: list[str]) -> str:
                 raise SandboxError(first_line(output.text(2)) or "bubblewrap did not start the command")
     finally:
         os.close(directory)
-    return output.text(1).strip()
+    return output.text(1).strip() or first_line(output.text(2))  # a shell that cannot go on says why there
 
 
 def first_line(text: str) -> str:
