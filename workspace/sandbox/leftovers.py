@@ -11,28 +11,37 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from workspace.sandbox.profile import HOSTNAME
+from workspace.sandbox.identity import Identity
+from workspace.sandbox.profile import HOSTNAME, UID
 
 _MARK: Final = f"\0--hostname\0{HOSTNAME}\0".encode()
-"""In the command line of every sandbox's first process; other programs use bubblewrap, too."""
+"""In the command line of every sandbox's first process; other programs use bubblewrap, too.
+
+A command can write over it: the first process is of its own account, and `/proc/1/mem` is a way past the refusal of
+`ptrace`. So it is asked for only where the account is not the commands' own.
+"""
 
 _GONE: Final = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
-def end_leftovers() -> int:
-    """End every sandbox of this host that no bubblewrap waits for any more; returns how many there were."""
+def end_leftovers(identity: Identity) -> int:
+    """End every sandbox of this host that no bubblewrap waits for any more; returns how many there were.
+
+    Args:
+        identity: the account of commands.
+    """
     ended = 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(*_GONE):
-                ended += _end(entry)
+                ended += _end(entry, identity)
     return ended
 
 
-def _end(process: Path) -> bool:
+def _end(process: Path, identity: Identity) -> bool:
     descriptor = os.pidfd_open(int(process.name))  # from here on it is this process that is looked at, or none
     try:
-        is_left = _is_left(process)
+        is_left = _is_left(process, identity)
         if is_left:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     finally:
@@ -40,9 +49,11 @@ def _end(process: Path) -> bool:
     return is_left
 
 
-def _is_left(process: Path) -> bool:
+def _is_left(process: Path, identity: Identity) -> bool:
     """Whether a process is the first one of a sandbox, and its parent is not the bubblewrap that made it."""
-    if _MARK not in (process / "cmdline").read_bytes():
+    if (process / "uid_map").read_text().split() != [str(UID), str(identity.uid), "1"]:
+        return False
+    if identity.is_worker and _MARK not in (process / "cmdline").read_bytes():
         return False
     facts = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
     is_first = facts["NSpid"].split()[1:] == ["1"]

@@ -189,7 +189,7 @@ class Sandbox:
         """End what other workers left behind, now and then."""
         if self._clock() >= self._next_sweep:
             self._next_sweep = self._clock() + SWEEP_AGAIN
-            if count := end_leftovers():
+            if count := end_leftovers(self._identity):
                 log.warning("sandbox_leftovers_ended", count=count)
 
     def _try(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devstack.directory import ROOT
-from tests.support.cage import EVERYTHING, IDENTITY, Cage, processes_of_commands, sandbox_with
+from tests.support.cage import EVERYTHING, IDENTITY, PYTHON, Cage, needs_root, processes_of_commands, sandbox_with
 from tests.support.waiting import eventually
 from workspace.errors import Cancelled
 from workspace.interruptible import Interrupted, StopSignal, Watch
@@ -151,12 +151,24 @@ def test_a_worker_that_is_killed_in_a_commands_first_moments_takes_it_with_it(ca
     eventually(lambda: cage.sandbox.probe() and processes_of_commands() == [], "the end of all", within=5)
 
 
-def test_a_sandbox_that_outlived_its_worker_is_ended_by_the_next_one(cage: Cage) -> None:
+HIDING = """
+import os, time
+facts = open("/proc/1/stat").read().rpartition(") ")[2].split()
+begin, end = int(facts[45]), int(facts[46])
+memory = os.open("/proc/1/mem", os.O_RDWR)
+assert os.pwrite(memory, b"x" * (end - begin), begin) == end - begin
+time.sleep(602.5)
+"""
+"""Writes over the command line of the sandbox's first process."""
+
+
+@pytest.mark.parametrize("command", [["sleep", "602.5"], pytest.param([PYTHON, "-c", HIDING], marks=needs_root)])
+def test_a_sandbox_that_outlived_its_worker_is_ended_by_the_next_one(cage: Cage, command: list[str]) -> None:
     lasting = sandbox_with(_without_an_end)
     child = os.fork()
     if child == 0:
         try:
-            lasting.run(WorkspaceDirectory(cage.files, cage.key), "sleep", ["602.5"], 300, clock_of(StopSignal()))
+            lasting.run(WorkspaceDirectory(cage.files, cage.key), command[0], command[1:], 300, clock_of(StopSignal()))
         finally:
             os._exit(1)
     eventually(lambda: _matching("602.5"), "the command")
