@@ -1,22 +1,28 @@
 """Grants: the owner's standing yes to a class of calls: this tool, these arguments, this risk, here, until then."""
 
+import json
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from models import ApprovalGrant, ApprovalRequest, Json, new_id, utc_now
 from models.tenancy import Database
 from workspace.approvals import patterns
-from workspace.errors import NotFound
+from workspace.errors import InvalidInput, NotFound
 from workspace.ledger import StartedTask
 from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest, fetch_page
 from workspace.tools.risk import RiskLevel
+
+MOST_IN_FORCE = 100
+"""Grants of a project: each is compared with each call that is not harmless."""
+MOST_COMPARED = 4_096
+"""Characters of the arguments that count: longer ones are asked for, so that comparing never takes long."""
 
 
 class GrantScope(StrEnum):
@@ -46,6 +52,9 @@ class Grant(NamedTuple):
 
     def covers(self, tool: str, arguments: Mapping[str, Any], risk: RiskLevel) -> bool:
         """Return whether a call needs no further yes."""
+        harmless = patterns.HARMLESS.get(tool, ())
+        if len(json.dumps({name: value for name, value in arguments.items() if name not in harmless})) > MOST_COMPARED:
+            return False
         return patterns.covers(self.tool, self.patterns, self.risk, tool, arguments, risk)
 
 
@@ -73,13 +82,22 @@ class Grants:
         """Write a grant for the class that an approved call stands for, in the caller's transaction.
 
         Raises:
-            InvalidInput: the patterns are malformed, or do not cover that very call.
+            InvalidInput: the patterns are malformed or do not cover that very call, or there are too many grants.
         """
         tool, arguments = approval.payload["tool"], approval.payload["arguments"]
         wanted = remember.patterns
         if wanted is None:
             wanted = patterns.default_patterns(tool, arguments)
         patterns.validate(tool, wanted, arguments)
+        in_force = session.scalar(
+            select(func.count(ApprovalGrant.id)).where(
+                ApprovalGrant.project_id == approval.project_id,
+                ApprovalGrant.revoked_at.is_(None),
+                ApprovalGrant.expires_at > utc_now(),
+            )
+        )
+        if (in_force or 0) >= MOST_IN_FORCE:
+            raise InvalidInput(f"The project has {MOST_IN_FORCE} grants in force, which is all that it may have.")
         grant = ApprovalGrant(
             id=new_id(),
             project_id=approval.project_id,

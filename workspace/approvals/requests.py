@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import ApprovalRequest, Json, new_id, utc_now
-from models.statuses import ApprovalType
+from models.statuses import ApprovalStatus, ApprovalType
 from settings import Settings
 from workspace.approvals.grants import Grants
 from workspace.approvals.timeouts import ApprovalTimeouts
@@ -18,6 +18,12 @@ from workspace.ledger import StartedTask
 from workspace.metrics import APPROVALS_ASKED, APPROVALS_SPARED
 from workspace.tools.excerpts import excerpt
 from workspace.tools.risk import Risk, RiskLevel
+
+MOST_OPEN_IN_RUN = 32
+"""Questions of one run that are open at once; what a person looks through in the time that there is."""
+MOST_ASKED_IN_RUN = 100
+MOST_OPEN_OF_USER = 200
+"""A model that asks and asks must not bury what matters under its questions."""
 
 
 class AskedTool(NamedTuple):
@@ -38,9 +44,25 @@ class Free(NamedTuple):
 
 
 class TooOften(NamedTuple):
-    """The owner was asked for the very same before, as often as may be."""
+    """The owner is not asked: for the very same as often as may be, or for too much altogether."""
 
-    asks: int
+    why: str
+
+
+class _Room(NamedTuple):
+    """How much the owner may be asked yet."""
+
+    in_run: int
+    open_in_run: int
+    open_of_user: int
+
+    @property
+    def left(self) -> int:
+        return min(
+            MOST_ASKED_IN_RUN - self.in_run,
+            MOST_OPEN_IN_RUN - self.open_in_run,
+            MOST_OPEN_OF_USER - self.open_of_user,
+        )
 
 
 Verdict = Free | TooOften | ApprovalRequest
@@ -66,6 +88,7 @@ class ApprovalRequests:
             return [Free(None) for _ in calls]
         asks = self._asks(session, task.run_id, {call.digest for call in doubtful})
         grants = self._grants.of_task(session, task, {call.tool for call in doubtful})
+        left = self._room(session, task.run_id).left
         verdicts: list[Verdict] = []
         for call in calls:
             if call.risk.level is RiskLevel.LOW:
@@ -78,8 +101,12 @@ class ApprovalRequests:
                 continue
             asked = asks.get(call.digest, 0)
             if asked >= self._most_asks:
-                verdicts.append(TooOften(asked))
+                verdicts.append(TooOften(f"Your user was asked for exactly this {asked} times in this run."))
                 continue
+            if left <= 0:
+                verdicts.append(TooOften("Your user has as many questions to answer as one may have."))
+                continue
+            left -= 1
             asks[call.digest] = asked + 1
             verdicts.append(self._request(task, call, asked + 1))
         return verdicts
@@ -92,6 +119,15 @@ class ApprovalRequests:
             .group_by(ApprovalRequest.digest)
         ).all()
         return {row[0]: row[1] for row in rows}
+
+    def _room(self, session: Session, run_id: UUID) -> _Room:
+        pending = ApprovalRequest.status == ApprovalStatus.PENDING
+        here = ApprovalRequest.run_id == run_id
+        in_run, open_in_run = session.execute(
+            select(func.count(ApprovalRequest.id), func.count(ApprovalRequest.id).filter(pending)).where(here)
+        ).one()
+        open_of_user = session.scalar(select(func.count(ApprovalRequest.id)).where(pending)) or 0
+        return _Room(in_run, open_in_run, open_of_user)
 
     def _request(self, task: StartedTask, call: AskedTool, ask: int) -> ApprovalRequest:
         now = utc_now()

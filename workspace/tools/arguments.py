@@ -1,5 +1,6 @@
 """A call as the model wrote it, made into something that rows can hold; what cannot be is the model's mistake."""
 
+import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -41,9 +42,9 @@ def parse_calls(calls: tuple[AskedCall, ...], turn: int, used: frozenset[str]) -
     for position, call in enumerate(calls):
         call_id = call.id
         if not (0 < len(call_id) <= LONGEST_ID and call_id.isascii() and call_id.isprintable()) or call_id in taken:
-            call_id = f"call_{turn}_{position}"
-        while call_id in taken:
-            call_id += "_"
+            own = f"call_{turn}_{position}"
+            names = itertools.chain((own,), (f"{own}_{number}" for number in itertools.count(1)))
+            call_id = next(name for name in names if name not in taken)
         taken.add(call_id)
         parsed.append(_parse(call, call_id))
     return parsed

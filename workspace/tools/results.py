@@ -9,6 +9,9 @@ from models import Json
 from models.statuses import ToolCallStatus
 from workspace.tools.errors import ToolError, ToolErrorCode
 
+LONGEST_DETAIL = 4_000
+"""Characters: it goes out in events, and may quote what the model wrote."""
+
 _STATUS = {
     ToolErrorCode.REJECTED: ToolCallStatus.REJECTED,
     ToolErrorCode.ASKED_TOO_OFTEN: ToolCallStatus.REJECTED,
@@ -34,7 +37,7 @@ class ToolResult:
     @classmethod
     def failure(cls, code: ToolErrorCode, detail: str) -> Self:
         """Return the result of one that did not."""
-        error = {"code": code.value, "detail": detail}
+        error = {"code": code.value, "detail": detail[:LONGEST_DETAIL]}
         return cls(_STATUS.get(code, ToolCallStatus.FAILED), {"ok": False, "error": error})
 
     @classmethod

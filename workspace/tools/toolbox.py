@@ -267,11 +267,8 @@ def _apply(call: ToolCall, verdict: Verdict) -> None:
     match verdict:
         case Free(grant_id=grant_id):
             call.grant_id = grant_id
-        case TooOften(asks=asks):
-            result = ToolResult.failure(
-                ToolErrorCode.ASKED_TOO_OFTEN,
-                f"Your user was asked for exactly this {asks} times in this run. Do not ask again.",
-            )
+        case TooOften(why=why):
+            result = ToolResult.failure(ToolErrorCode.ASKED_TOO_OFTEN, f"{why} Do not ask again; go on without it.")
             call.status, call.result, call.finished_at = result.status, result.body, utc_now()
         case ApprovalRequest():
             call.status = ToolCallStatus.AWAITING_APPROVAL

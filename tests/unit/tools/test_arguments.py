@@ -124,7 +124,13 @@ def test_an_id_that_comes_twice_or_was_used_before_is_replaced() -> None:
 def test_a_model_that_uses_our_own_ids_first_does_not_take_them_away() -> None:
     calls = tuple(AskedCall(call_id, "a", "") for call_id in ("call_1_1", "", "call_1_1_", ""))
     found = [call.call_id for call in parse_calls(calls, 1, frozenset())]
-    assert found == ["call_1_1", "call_1_1_", "call_1_2", "call_1_3"]
+    assert found == ["call_1_1", "call_1_1_1", "call_1_1_", "call_1_3"]
+
+
+def test_no_id_grows_beyond_what_a_row_can_hold_whatever_was_used_before() -> None:
+    used = frozenset({"call_1_0", *(f"call_1_0{'_' * number}" for number in range(LONGEST_ID))})
+    (call,) = parse_calls((AskedCall("", "a", ""),), 1, used)
+    assert call.call_id == "call_1_0_1"
 
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=40)

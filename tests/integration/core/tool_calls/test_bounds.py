@@ -1,10 +1,15 @@
 """What a task's tools may still do, and how much they may answer, is asked at each call."""
 
+from datetime import timedelta
+
 import pytest
 
-from models.statuses import RunStatus, ToolCallStatus
+from models import ApprovalGrant, new_id, utc_now
+from models.statuses import ApprovalStatus, Decision, RunStatus, ToolCallStatus
 from tests.integration.core.tool_calls.lone_node import LoneNode
-from workspace.errors import IdempotencyConflict
+from workspace.approvals.grants import MOST_IN_FORCE, GrantScope, Remember
+from workspace.approvals.requests import MOST_ASKED_IN_RUN, MOST_OPEN_IN_RUN
+from workspace.errors import IdempotencyConflict, InvalidInput
 from workspace.files import WriteMode
 from workspace.tools.toolbox import MOST_ANSWERED
 
@@ -52,3 +57,43 @@ def test_the_same_answer_counts_as_the_same_whatever_numbers_it_has(lone: LoneNo
     assert lone.answer(call.id, {"numbers": [{"one": number}]}).id == call.id
     with pytest.raises(IdempotencyConflict):
         lone.answer(call.id, {"numbers": [{"one": 7}]})
+
+
+def writing(number: int) -> str:
+    return f'[tool=write_file {{"path": "{number}", "content": "x"}}]'
+
+
+def test_an_owner_is_not_buried_under_questions(lone: LoneNode) -> None:
+    lone.answered("".join(map(writing, range(MOST_OPEN_IN_RUN + 5))))
+    assert len(lone.approvals(ApprovalStatus.PENDING)) == MOST_OPEN_IN_RUN
+    refused = [call for call in lone.calls() if call.status is ToolCallStatus.REJECTED]
+    assert [call.result["error"]["code"] for call in refused if call.result] == ["asked_too_often"] * 5
+    assert [call.arguments["path"] for call in refused] == [str(MOST_OPEN_IN_RUN + number) for number in range(5)]
+
+
+def test_a_run_may_ask_so_much_and_no_more_however_fast_its_owner_answers(lone: LoneNode) -> None:
+    turns = -(-MOST_ASKED_IN_RUN // 30) + 1
+    steps = ["".join(map(writing, range(turn * 30, turn * 30 + 30))) for turn in range(turns)]
+    accepted = lone.answered("[then]".join([*steps, "[say=done]"]))
+    for _ in range(turns):
+        for approval in lone.approvals(ApprovalStatus.PENDING):
+            lone.decide(approval.id)
+        lone.work()
+    assert lone.world.run(accepted.run_id).status is RunStatus.COMPLETED
+    assert len(lone.approvals()) == MOST_ASKED_IN_RUN
+
+
+def test_a_project_has_so_many_grants_in_force_and_no_more(lone: LoneNode) -> None:
+    key = lone.world.key
+    old = {"user_id": key.user_id, "project_id": key.project_id, "tool": "write_file", "risk": "high"}
+    later, before = utc_now() + timedelta(hours=1), utc_now() - timedelta(hours=1)
+    lone.world.add(*(ApprovalGrant(id=new_id(), expires_at=later, **old) for _ in range(MOST_IN_FORCE - 1)))
+    lone.world.add(ApprovalGrant(id=new_id(), expires_at=before, **old))
+    lone.answered(f"{writing(1)}{writing(2)}")
+    first, second = lone.approvals()
+    approvals = lone.web.approvals
+    remember = Remember(GrantScope.PROJECT, None, 60)
+    approvals.confirm(key, first.id, Decision.APPROVE, remember=remember)
+    with pytest.raises(InvalidInput):
+        approvals.confirm(key, second.id, Decision.APPROVE, remember=remember)
+    assert [approval.id for approval in lone.approvals(ApprovalStatus.PENDING)] == [second.id]
