@@ -77,8 +77,8 @@ def up_detached(arguments: Sequence[str]) -> int:
     return child.wait() or 1
 
 
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
-"""All tests: those of the stack one after the other, as they share it, and all others beside them."""
+SIDE_BY_SIDE = (["-m", "stack"], ["-q", "-m", "not stack"])
+"""All tests: those that share the stack one after the other, and all others beside them."""
 
 
 def test(options: Options, pytest_arguments: Sequence[str]) -> int:
@@ -89,7 +89,8 @@ def test(options: Options, pytest_arguments: Sequence[str]) -> int:
         user = without_options(user)
 
     def body(stack: Stack, control: Control) -> int:
-        return session.run_command(["-m", "pytest", *(pytest_arguments or SIDE_BY_SIDE)], stack, control)
+        runs = [pytest_arguments] if pytest_arguments else SIDE_BY_SIDE
+        return session.run_commands([["-m", "pytest", *arguments] for arguments in runs], stack, control)
 
     return session.hold(temporary(), options, user, Control(), body)
 

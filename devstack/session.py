@@ -1,11 +1,15 @@
 """What every command with a stack does around its own part: start, run, and end it whatever happens."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import IO
 
 from devstack.control import Control
 from devstack.directory import ROOT, StackDirectory
@@ -63,23 +67,53 @@ def watch(stack: Stack, control: Control) -> int:
         return 0
 
 
+def run_commands(commands: Sequence[Sequence[str]], stack: Stack, control: Control) -> int:
+    """Run Python commands against the stack, all at once, and watch them and it.
+
+    The first one speaks for itself, what the others say follows at the end.
+
+    Returns:
+        The exit code of the first that failed, or 0.
+    """
+    with ExitStack() as files:
+        said = [None, *(files.enter_context(tempfile.TemporaryFile()) for _ in commands[1:])]
+        children = [_start(command, stack, output) for command, output in zip(commands, said, strict=True)]
+        try:
+            while any(child.poll() is None for child in children):
+                control.check()
+                stack.watch()
+                _wait(children)
+        except BaseException as reason:
+            for child in children:
+                _end_child(child, reason)
+            raise
+        for output in said[1:]:
+            assert output is not None
+            output.seek(0)
+            sys.stdout.flush()
+            shutil.copyfileobj(output, sys.stdout.buffer)
+            sys.stdout.flush()
+    codes = [child.returncode if child.returncode >= 0 else 128 - child.returncode for child in children]
+    return next((code for code in codes if code), 0)
+
+
 def run_command(command: Sequence[str], stack: Stack, control: Control) -> int:
     """Run a Python command against the stack, watch both, and return the command's exit code."""
+    return run_commands([command], stack, control)
+
+
+def _start(command: Sequence[str], stack: Stack, output: IO[bytes] | None) -> subprocess.Popen[bytes]:
     guarded = [sys.executable, "-I", "-S", str(GUARD), "--", sys.executable, *command]
-    child = subprocess.Popen(guarded, cwd=ROOT, env=stack.child_environment())
-    try:
-        while child.poll() is None:
-            control.check()
-            stack.watch()
-            try:
-                child.wait(WATCH_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
-    except BaseException as reason:
-        _end_child(child, reason)
-        raise
-    code = child.returncode
-    return code if code >= 0 else 128 - code
+    errors = None if output is None else subprocess.STDOUT
+    return subprocess.Popen(guarded, cwd=ROOT, env=stack.child_environment(), stdout=output, stderr=errors)
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait for one of the commands that still run, but not for long."""
+    running = next((child for child in children if child.poll() is None), None)
+    if running is not None:
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(WATCH_SECONDS)
 
 
 def _end_child(child: subprocess.Popen[bytes], reason: BaseException) -> None:

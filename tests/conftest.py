@@ -24,15 +24,12 @@ NO_STACK = "needs the stack that `make test` starts (API_URL is not set)"
 MakeUser = Callable[[], ApiClient]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what needs a stack together where tests run side by side; where there is none, skip it by name."""
+    """Skip by name what needs a stack, where there is none."""
+    if IS_RUNNING:
+        return
     for item in items:
-        if not item.get_closest_marker("stack"):
-            continue
-        if IS_RUNNING:
-            item.add_marker(pytest.mark.xdist_group("stack"))
-        else:
+        if item.get_closest_marker("stack"):
             item.add_marker(pytest.mark.skip(reason=NO_STACK))
 
 

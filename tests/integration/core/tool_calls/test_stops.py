@@ -126,7 +126,7 @@ def test_a_cancel_inside_a_tool_ends_the_run_and_keeps_what_was_said(lone: LoneN
     lone.deliver(lone.outgoing.tasks.pop(), slot)
     assert lone.world.run(accepted.run_id).status is RunStatus.CANCELLED
     assert statuses(lone) == [SUCCEEDED, UNKNOWN]
-    assert lone.world.messages()[-1].content == "first this"
+    assert lone.world.messages()[-1].content == "first this\n\nthen that"
 
 
 @pytest.mark.parametrize(
