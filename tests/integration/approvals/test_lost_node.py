@@ -6,6 +6,7 @@ import pytest
 
 from models import Task, ToolCall, User
 from tests.integration.approvals.conftest import EndNode
+from tests.integration.approvals.parked import ask_after_a_tool, goes_on
 from tests.integration.approvals.steps import (
     TRUSTED,
     append,
@@ -22,6 +23,7 @@ from tests.integration.runs.own_system import OwnSystem
 from tests.support.answers import error
 from tests.support.locks import row_held, row_held_next
 from tests.support.rows import user_id
+from tests.support.standin import Standin
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stack
@@ -29,7 +31,10 @@ pytestmark = pytest.mark.stack
 OPEN = f"src/{TRUSTED}"
 
 
-def test_its_run_fails_with_its_tool_unknown_and_its_question_closed(hurried: OwnSystem, end_node: EndNode) -> None:
+def test_its_run_fails_with_its_tool_unknown_and_its_question_closed_and_what_waited_goes_on(
+    hurried: OwnSystem, end_node: EndNode, standin: Standin
+) -> None:
+    waiting = ask_after_a_tool(hurried.user())
     user, database = hurried.user(), hurried.database
     make_agent(user)
     one = ask(user, f"{append(TRUSTED, 'x')} {append(OPEN, 'x')}", count=2)
@@ -60,3 +65,4 @@ def test_its_run_fails_with_its_tool_unknown_and_its_question_closed(hurried: Ow
     # It was done, as it happens, and once.
     eventually(lambda: content_of(user, TRUSTED) == "x", "another node to answer")
     assert content_of(user, OPEN) is None
+    goes_on(waiting, standin, database)

@@ -4,7 +4,6 @@ import os
 import signal
 from uuid import UUID
 
-import httpx
 import psutil
 import pytest
 import redis
@@ -13,70 +12,19 @@ from models import Task, User
 from models.statuses import TaskStatus
 from models.tenancy import Database
 from tests.integration.approvals.conftest import EndNode
-from tests.integration.approvals.steps import (
-    TRUSTED,
-    Asked,
-    append,
-    ask,
-    calls_of,
-    confirm,
-    confirmed,
-    content_of,
-    make_agent,
-    next_question,
-    requests_for,
-)
+from tests.integration.approvals.parked import ask_after_a_tool, goes_on
+from tests.integration.approvals.steps import TRUSTED, append, ask, calls_of, confirmed, content_of, make_agent
 from tests.integration.runs.own_system import OwnSystem
 from tests.support.api import ApiClient
 from tests.support.faults import answers, api_pid, database_pid, redis_pid
 from tests.support.locks import row_held
-from tests.support.persistence import RECOVERY, says_to_come_back, settle
+from tests.support.persistence import RECOVERY
 from tests.support.rows import user_id
 from tests.support.stack import Stack
 from tests.support.standin import Standin
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stack
-
-SECOND = f"src/{TRUSTED}"
-
-
-def ask_after_a_tool(user: ApiClient) -> Asked:
-    """Return a run that did one thing already, and asks for another."""
-    make_agent(user)
-    one = ask(user, f"{append(TRUSTED, 'x')} [then] {append(SECOND, 'x')} [then] [say=done]")
-    confirmed(user, one.id)
-    question = next_question(user, one.run_id, after=one.id)
-    eventually(lambda: user.run(one.run_id)["status"] == "waiting", "the run to wait again")
-    return Asked(user, one.accepted, one.session, one.content, [question])
-
-
-def confirm_at_last(one: Asked) -> None:
-    """Approve as soon as the API is able to; the only errors allowed are those that say to come back."""
-
-    def approved() -> bool:
-        try:
-            answer = confirm(one.user, one.id)
-        except httpx.TransportError:
-            return False
-        if answer.status_code != 200:
-            says_to_come_back(answer)
-        return answer.status_code == 200
-
-    eventually(approved, "the yes to be taken", within=RECOVERY, every=0.1)
-
-
-def goes_on(one: Asked, standin: Standin, database: Database) -> None:
-    """Approve, and see that the run does each thing once."""
-    confirm_at_last(one)
-    (run,) = settle(one.user, [one.accepted])
-    assert run["status"] == "completed", run
-    assert one.user.messages(one.session)[-1]["content"] == "done"
-    assert [call["status"] for call in calls_of(one.user, one.run_id)] == ["succeeded"] * 2
-    assert (content_of(one.user, TRUSTED), content_of(one.user, SECOND)) == ("x", "x")
-    with database.system_session("a test looks") as session:
-        assert session.get_one(Task, UUID(one.accepted["task_id"])).attempts == 3
-    assert len(requests_for(standin, one.content)) == 3, "the model was asked again for what it had said"
 
 
 def kill_api(stack: Stack, _: redis.Redis) -> None:
@@ -127,18 +75,10 @@ def test_a_message_that_goes_out_with_an_answer_is_missed_as_soon_as_the_first_o
     one.completed()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_answer_after_the_end_of_its_node_counts(
-    hurried: OwnSystem, end_node: EndNode, standin: Standin, number: signal.Signals
-) -> None:
-    one = ask_after_a_tool(hurried.user())
-    end_node(number)
-    goes_on(one, standin, hurried.database)
-
-
-def test_a_node_that_is_told_to_end_between_two_turns_hands_over_what_it_did(
+def test_what_waits_and_what_is_between_two_turns_outlives_a_node_that_is_told_to_end(
     hurried: OwnSystem, end_node: EndNode, standin: Standin
 ) -> None:
+    waiting = ask_after_a_tool(hurried.user())
     user = hurried.user()
     agent = make_agent(user)
     one = ask(user, f"{append(TRUSTED, 'x')} [then] [silent=60x1] [say=done]")
@@ -149,3 +89,4 @@ def test_a_node_that_is_told_to_end_between_two_turns_hands_over_what_it_did(
     assert user.messages(one.session)[-1]["content"] == "done"
     assert [call["status"] for call in calls_of(user, one.run_id)] == ["succeeded"]
     assert content_of(user, TRUSTED) == "x"
+    goes_on(waiting, standin, hurried.database)
