@@ -9,7 +9,7 @@ import redis
 from models.tenancy import Database
 from settings import Settings, load_settings
 from tests.integration.core.tool_calls.lone_node import LoneNode
-from tests.integration.core.world import World
+from tests.integration.core.world import HOST, World
 from tests.support.lost_answers import LostAnswers
 from tests.support.stack import Stack
 
@@ -31,7 +31,8 @@ def lone_settings(own_database: Database, own_redis_url: str, stack: Stack, tmp_
 
 @pytest.fixture
 def lone(lone_settings: Settings, world: World, old_redis: redis.Redis) -> Iterator[LoneNode]:
-    """A node."""
+    """A node, whose lease no sweep finds lapsed."""
+    old_redis.set(world.key.lease, HOST.node_id)
     node = LoneNode(lone_settings, world, old_redis)
     yield node
     node.close()

@@ -4,6 +4,7 @@ real files and the stand-in model. Messages are kept until a test delivers them.
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import redis
 from sqlalchemy import select, update
 
 import bootstrap
-from models import ApprovalRequest, Project, Task, TaskTurn, ToolCall
+from models import ApprovalRequest, Project, Task, TaskTurn, ToolCall, utc_now
 from models.statuses import ApprovalStatus, CancelReason, Decision, ToolExecution
 from models.tenancy import Database
 from settings import Settings
@@ -155,6 +156,12 @@ class LoneNode:
 
     def change_call(self, call: UUID, **values: Any) -> None:
         self.world._change(update(ToolCall).where(ToolCall.id == call).values(**values))
+
+    def expire_approvals(self) -> None:
+        """Let the time be over of all that is open."""
+        long_ago = utc_now() - timedelta(hours=1)
+        mine = ApprovalRequest.user_id == self.world.key.user_id
+        self.world._change(update(ApprovalRequest).where(mine).values(expires_at=long_ago))
 
     def sweep(self) -> None:
         """Do what the sweeper does; another sweep may be under way, which then does it."""

@@ -2,39 +2,18 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from models import Json
 from models.statuses import CancelReason, RunStatus, TaskStatus, ToolCallStatus
 from tests.integration.core.tool_calls.lone_node import LoneNode, Slot
+from tests.integration.core.tool_calls.notes import Notes, remember
 from tests.integration.core.world import HOST
 from workspace.errors import Cancelled, RunFailure, WorkerShutdown
 from workspace.ledger import Host
-from workspace.tools.registry import Tool, ToolParams, ToolUse
+from workspace.tools.registry import ToolUse
 
 pytestmark = pytest.mark.stack
-
-
-class Text(ToolParams):
-    text: str
-
-
-class Notes:
-    """A harmless tool that keeps what it is told to, and does what a test wants at one of them."""
-
-    def __init__(self) -> None:
-        self.kept: list[str] = []
-        self.at: dict[str, Callable[[ToolUse], None]] = {}
-
-    def tool(self) -> Tool:
-        return Tool("remember", "Remember a text.", Text, self._remember, client=False)
-
-    def _remember(self, use: ToolUse, params: Any) -> Json:
-        self.kept.append(params.text)
-        self.at.get(params.text, lambda _: None)(use)
-        return {"kept": len(self.kept)}
 
 
 @pytest.fixture
@@ -44,7 +23,7 @@ def notes(lone: LoneNode) -> Notes:
     return notes
 
 
-THREE = "".join(f'[tool=remember {{"text": "{text}"}}]' for text in ("one", "two", "three")) + "[then][say=done]"
+THREE = "".join(map(remember, ("one", "two", "three"))) + "[then][say=done]"
 
 
 def stop(slot: Slot, reason: RunFailure) -> Callable[[ToolUse], None]:
@@ -120,9 +99,7 @@ def test_a_shutdown_inside_a_tool_fails_the_task_and_nobody_knows_what_became_of
 def test_a_cancel_inside_a_tool_ends_the_run_and_keeps_what_was_said(lone: LoneNode, notes: Notes) -> None:
     slot = Slot()
     notes.at["two"] = stop(slot, Cancelled())
-    accepted = lone.say(
-        '[say=first this][tool=remember {"text": "one"}][then][say=then that][tool=remember {"text": "two"}]'
-    )
+    accepted = lone.say(f"[say=first this]{remember('one')}[then][say=then that]{remember('two')}")
     lone.deliver(lone.outgoing.tasks.pop(), slot)
     assert lone.world.run(accepted.run_id).status is RunStatus.CANCELLED
     assert statuses(lone) == [SUCCEEDED, UNKNOWN]
@@ -141,7 +118,7 @@ def test_a_task_whose_end_was_asked_for_does_not_begin_to_wait(
     lone: LoneNode, notes: Notes, reason: CancelReason, status: RunStatus, code: str
 ) -> None:
     """Nobody would look at it again before its question is answered."""
-    accepted = lone.say('[tool=remember {"text": "one"}][tool=write_file {"path": "a", "content": "x"}]')
+    accepted = lone.say(remember("one") + '[tool=write_file {"path": "a", "content": "x"}]')
     notes.at["one"] = lambda _: lone.cancel(accepted.run_id, reason)
     lone.work()
     run = lone.world.run(accepted.run_id)
@@ -218,7 +195,7 @@ def test_what_a_stop_found_open_is_told_with_the_end(lone: LoneNode, notes: Note
     lone.world.change_agent(config={"name": "helper", "tools": ["remember", "write_file"]}, version=2)
     slot = Slot()
     notes.at["one"] = stop(slot, Cancelled())
-    lone.say('[tool=write_file {"path": "a", "content": "x"}][tool=remember {"text": "one"}]')
+    lone.say('[tool=write_file {"path": "a", "content": "x"}]' + remember("one"))
     lone.deliver(lone.outgoing.tasks.pop(), slot)
     (approval,) = lone.approvals()
     assert approval.status.value == "cancelled"
