@@ -18,7 +18,7 @@ _MARK: Final = f"\0--hostname\0{HOSTNAME}\0".encode()
 """In the command line of every sandbox's first process; other programs use bubblewrap, too.
 
 A command can write over it: the first process is of its own account, and `/proc/1/mem` is a way past the refusal of
-`ptrace`. So it is asked for only where the account is not the commands' own.
+`ptrace`. So where the account is the commands' alone, that is enough.
 """
 
 _GONE: Final = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -51,13 +51,21 @@ def _end(process: Path, identity: Identity) -> bool:
 
 def _is_left(process: Path, identity: Identity) -> bool:
     """Whether a process is the first one of a sandbox, and its parent is not the bubblewrap that made it."""
-    if (process / "uid_map").read_text().split() != [str(UID), str(identity.uid), "1"]:
-        return False
-    if identity.is_worker and _MARK not in (process / "cmdline").read_bytes():
+    if not (_is_marked(process) or _has_account(process, identity)):
         return False
     facts = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
     is_first = facts["NSpid"].split()[1:] == ["1"]
     return is_first and not _is_bubblewrap(Path("/proc") / facts["PPid"])
+
+
+def _is_marked(process: Path) -> bool:
+    """Whether a sandbox's command line is as it was; that is so from its first moment on."""
+    return _MARK in (process / "cmdline").read_bytes()
+
+
+def _has_account(process: Path, identity: Identity) -> bool:
+    """Whether a process is of the account that only commands have: its namespace has it as soon as it is made."""
+    return not identity.is_worker and (process / "uid_map").read_text().split() == [str(UID), str(identity.uid), "1"]
 
 
 def _is_bubblewrap(process: Path) -> bool:
