@@ -31,7 +31,7 @@ def hurried(stack: Stack, http: httpx.Client, tmp_path_factory: pytest.TempPathF
         "NODE_LEASE_FENCE": 4.5,
         "DATA_DIR": directory / "data",
     }
-    with own_system(http, stack, directory, **options) as system:
+    with own_system(http, stack, directory, redis_from=4, **options) as system:
         yield system
 
 
