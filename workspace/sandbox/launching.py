@@ -19,7 +19,13 @@ from workspace.sandbox.status import Status
 Arguments = Callable[..., list[str]]
 """See `profile.arguments`."""
 
-_PACKAGES = {"bwrap": "bubblewrap", "choom": "util-linux", "setpriv": "util-linux", "prlimit": "util-linux"}
+_PACKAGES = {
+    "bwrap": "bubblewrap",
+    "choom": "util-linux",
+    "setpriv": "util-linux",
+    "prlimit": "util-linux",
+    "sh": "dash",
+}
 
 _OUTER_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 """A command can read bubblewrap's environment: nothing of the worker's is in it."""
@@ -69,6 +75,7 @@ class Launcher:
                     self._programs,
                     command,
                     identity=self._identity,
+                    worker=os.getpid(),
                     source=source,
                     descriptors=descriptors,
                     limits=self._limits,

@@ -55,7 +55,8 @@ def _is_left(process: Path, identity: Identity) -> bool:
         return False
     facts = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines() if ":\t" in line)
     is_first = facts["NSpid"].split()[1:] == ["1"]
-    return is_first and not _is_bubblewrap(Path("/proc") / facts["PPid"])
+    has_ended = facts["State"].startswith("Z")  # the host has only not taken note of it yet
+    return is_first and not has_ended and not _is_bubblewrap(Path("/proc") / facts["PPid"])
 
 
 def _is_marked(process: Path) -> bool:

@@ -22,6 +22,29 @@ HOSTNAME: Final = "codelab-sandbox"
 UID: Final = 1000
 """Inside; to the host it is another account."""
 
+ONLY_WITH_ITS_WORKER: Final = '[ "$PPID" = "$1" ] || exit; shift; exec "$@"'
+"""A shell's first task. A worker that ended before the kernel was asked to tell of it is not told of."""
+
+WHEN_SETTLED: Final = """
+tries=0
+until
+    set_up=
+    [ -e /proc/1/fd/0 ] && set_up=yes
+    for each in /proc/1/fd/*; do
+        case "${each##*/}" in [012]) continue ;; esac
+        if [ -d "$each" ] || [ -p "$each" ]; then set_up=; fi
+    done
+    [ "$set_up" ]
+do
+    [ "$tries" -lt 2000 ] || { echo "it sees other processes, or keeps files of the host open" >&2; exit 125; }
+    tries=$((tries + 1))
+    sleep 0.001
+done
+exec "$@"
+"""
+"""A shell's last task before the command. bubblewrap's first process closes what it has from the host only after it
+has started the command: the host's `/proc` for one, which a command that was quick enough could walk into."""
+
 _OPEN_FILES: Final = 256
 _SHARED_MEMORY_BYTES: Final = 8 * 1024 * 1024
 _TEMPORARY_BYTES: Final = 64 * 1024 * 1024
@@ -30,6 +53,7 @@ _TEMPORARY_BYTES: Final = 64 * 1024 * 1024
 class Programs(NamedTuple):
     """Where they are on this host."""
 
+    sh: str
     choom: str
     setpriv: str
     prlimit: str
@@ -50,6 +74,7 @@ def arguments(
     command: Sequence[str],
     *,
     identity: Identity,
+    worker: int,
     source: str,
     descriptors: Descriptors,
     limits: Limits,
@@ -60,6 +85,7 @@ def arguments(
         programs: where to find bubblewrap.
         command: and its arguments.
         identity: whom it runs as to the host.
+        worker: the process that runs it, and has to live for as long.
         source: the directory of the host that the workspace is in.
         descriptors: those that bubblewrap inherits.
         limits: of the command.
@@ -67,6 +93,7 @@ def arguments(
     return [
         *_first_to_go(programs.choom),
         *_dropped(programs.setpriv, identity),
+        *(programs.sh, "-c", ONLY_WITH_ITS_WORKER, "sh", str(worker)),
         *_outer_limits(programs.prlimit, limits),
         programs.bwrap,
         *_namespaces(),
@@ -76,6 +103,7 @@ def arguments(
         *_kernel(),
         *_files(source),
         *("--seccomp", str(descriptors.seccomp), "--json-status-fd", str(descriptors.status), "--"),
+        *("/bin/sh", "-c", WHEN_SETTLED, "sh"),
         *_inner_limits(limits),
         *command,
     ]

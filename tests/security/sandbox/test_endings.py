@@ -16,7 +16,8 @@ from tests.support.cage import EVERYTHING, IDENTITY, PYTHON, Cage, needs_root, p
 from tests.support.waiting import eventually
 from workspace.errors import Cancelled
 from workspace.interruptible import Interrupted, StopSignal, Watch
-from workspace.sandbox import Sandbox, WorkspaceDirectory
+from workspace.sandbox import Sandbox, WorkspaceDirectory, profile
+from workspace.sandbox.launching import Launcher
 from workspace.tools.context import Clock
 
 
@@ -149,6 +150,23 @@ def test_a_worker_that_is_killed_in_a_commands_first_moments_takes_it_with_it(ca
 
     # What is left behind may become so only now: each probe looks again.
     eventually(lambda: cage.sandbox.probe() and processes_of_commands() == [], "the end of all", within=5)
+
+
+def test_a_worker_that_is_killed_before_the_kernel_was_asked_to_tell_of_it_leaves_nothing(cage: Cage) -> None:
+    def of_another(line: list[str]) -> list[str]:
+        return [str(os.getppid()) if word == str(os.getpid()) else word for word in line]
+
+    with cage.files.opened(cage.key):
+        directory = os.open(cage.files.path(cage.key), os.O_PATH)
+    try:
+        with Launcher(IDENTITY, cage.limits).launched(directory, ["sleep", "600"]):
+            eventually(processes_of_commands, "the command")
+        late = Launcher(IDENTITY, cage.limits, lambda *args, **kw: of_another(profile.arguments(*args, **kw)))
+        with late.launched(directory, ["sleep", "600"]) as running:
+            running.process.wait(timeout=10)
+            assert processes_of_commands() == []
+    finally:
+        os.close(directory)
 
 
 HIDING = """

@@ -117,6 +117,14 @@ def test_nothing_but_pipes_and_null_is_open_in_any_process(cage: Cage) -> None:
     }
 
 
+def test_the_first_process_has_closed_what_it_had_of_the_host_before_a_command_begins(cage: Cage) -> None:
+    """It closes the host's `/proc` when it finds the time: one in thirty commands was quicker."""
+    for _ in range(150):
+        result = cage.shell("for each in /proc/1/fd/*; do [ ! -d $each ] || ls $each/; done; ls /proc/1/fd")
+
+        assert result.stdout.split() == ["0", "1", "2", "4"]
+
+
 def test_all_that_there_is_belongs_to_the_system_or_to_the_sandbox(cage: Cage) -> None:
     assert cage.run("ls", "-A", "/").stdout.split() == [
         *("bin", "dev", "etc", "lib", "lib64", "proc", "tmp", "usr", "workspace"),

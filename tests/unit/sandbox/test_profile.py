@@ -4,7 +4,11 @@ from workspace.sandbox import Identity, Limits, profile
 from workspace.sandbox.profile import Descriptors, Programs
 
 PROGRAMS = Programs(
-    choom="/usr/bin/choom", setpriv="/usr/bin/setpriv", prlimit="/usr/bin/prlimit", bwrap="/usr/bin/bwrap"
+    sh="/usr/bin/sh",
+    choom="/usr/bin/choom",
+    setpriv="/usr/bin/setpriv",
+    prlimit="/usr/bin/prlimit",
+    bwrap="/usr/bin/bwrap",
 )
 WITH_DESTINATION = {"--bind", "--ro-bind", "--ro-bind-try", "--symlink"}
 """Options whose second value is a place in the sandbox."""
@@ -19,6 +23,7 @@ def line(identity: Identity = ROOTS) -> list[str]:
         PROGRAMS,
         ["ls", "--all"],
         identity=identity,
+        worker=4711,
         source="/mnt",
         descriptors=Descriptors(seccomp=8, status=9),
         limits=Limits(),
@@ -100,3 +105,17 @@ def test_an_account_that_is_not_root_has_nothing_to_give_up() -> None:
     assert line(Identity(70, 71, is_worker=True))[3:7] == [
         *("/usr/bin/setpriv", "--no-new-privs", "--pdeathsig=KILL", "--"),
     ]
+
+
+def test_nothing_begins_for_a_worker_that_ended_before_the_kernel_was_asked_to_tell_of_it() -> None:
+    words = line()
+    asked = words.index("--pdeathsig=KILL") + 1
+
+    assert words[asked + 1 : asked + 6] == ["/usr/bin/sh", "-c", profile.ONLY_WITH_ITS_WORKER, "sh", "4711"]
+
+
+def test_the_command_waits_for_the_first_process_to_close_what_it_has_of_the_host() -> None:
+    words = line()
+    inside = words[len(words) - words[::-1].index("--json-status-fd") :]
+
+    assert inside[:6] == ["9", "--", "/bin/sh", "-c", profile.WHEN_SETTLED, "sh"]
