@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.http import InputRefused
 from api.strict_json import UnsupportedContentType
-from api.tokens import Unauthorized
+from api.unauthorized import Unauthorized
 from models import utc_now
 from models.base import Json
 from workspace.errors import AgentQueueFull, CodelabError, ErrorCode, RunFailure, Unavailable

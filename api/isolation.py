@@ -13,7 +13,8 @@ from uuid_utils.compat import uuid7
 
 from api.errors import forbidden, unauthorized
 from api.http import web
-from api.tokens import TokenVerifier, Unauthorized
+from api.tokens import TokenVerifier
+from api.unauthorized import Unauthorized
 from workspace.metrics import AUTHENTICATIONS
 
 log = structlog.get_logger(__name__)

@@ -266,7 +266,7 @@ HARMLESS = {"_exit", "getpid", "urandom"}
 """Of the module `os`."""
 STARTERS = {"subprocess", "shutil", "tempfile", "pty", "multiprocessing", "glob", "ctypes"}
 """Modules that open files and start programs by themselves."""
-ELSEWHERE = {("api/tokens.py", "read_bytes")}
+ELSEWHERE = {("api/token_keys.py", "read_bytes")}
 """Who opens a file that is no workspace's: the keys of tokens."""
 
 

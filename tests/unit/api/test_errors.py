@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 
 from api.errors import STATUS, init_errors, respond, unauthorized
 from api.strict_json import UnsupportedContentType
-from api.tokens import Unauthorized
+from api.unauthorized import Unauthorized
 from tests.support.answers import ERROR_FIELDS
 from workspace import errors
 from workspace.errors import (

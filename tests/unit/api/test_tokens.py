@@ -24,8 +24,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from api import tokens
-from api.tokens import CACHE_SIZE, KEY_FILE_CHECK_INTERVAL, Identity, InvalidKeys, TokenVerifier, Unauthorized
+from api import token_keys, tokens
+from api.token_claims import Identity
+from api.token_keys import CACHE_SIZE, KEY_FILE_CHECK_INTERVAL, InvalidKeys
+from api.tokens import TokenVerifier
+from api.unauthorized import Unauthorized
 from settings import JwtAlgorithm, Settings
 
 SECRET = "a-secret-for-these-tests-only-of-more-than-32-bytes"
@@ -753,7 +756,7 @@ def test_a_secret_that_is_a_public_key_fails_at_start() -> None:
 def test_no_key_set_breaks_the_loader_in_an_unforeseen_way(algorithm: str, entries: list[dict[str, Any]]) -> None:
     content = json.dumps({"keys": [{"kty": "RSA" if algorithm == "RS256" else "EC"} | entry for entry in entries]})
     with pytest.raises(InvalidKeys):
-        tokens._jwks_keys(content.encode(), JwtAlgorithm(algorithm))
+        token_keys._jwks_keys(content.encode(), JwtAlgorithm(algorithm))
 
 
 # Rotation -----------------------------------------------------------------------------------------------------------
@@ -788,13 +791,13 @@ def test_the_key_file_is_looked_at_once_in_a_few_seconds_and_read_only_when_it_c
 ) -> None:
     door = jwks_door(key_file, public_jwk(rsa_key(), kid="1"))
     looks: list[Path] = []
-    stamp = tokens._stamp
+    stamp = token_keys._stamp
 
     def look(path: Path) -> tuple[int, ...]:
         looks.append(path)
         return stamp(path)
 
-    monkeypatch.setattr(tokens, "_stamp", look)
+    monkeypatch.setattr(token_keys, "_stamp", look)
     monkeypatch.setattr(Path, "read_bytes", lambda _path: pytest.fail("was read"))
     for _ in range(10):
         door.token(signed(rsa_key(), kid="1"))
@@ -888,7 +891,7 @@ def test_new_keys_forget_what_the_old_ones_verified(key_file: Path) -> None:
 
 def test_the_memory_is_bounded(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     assert CACHE_SIZE <= 10_000
-    monkeypatch.setattr(tokens, "CACHE_SIZE", 3)
+    monkeypatch.setattr(token_keys, "CACHE_SIZE", 3)
     for number in range(10):
         door.token(hs256(claims(jti=str(number))))
         assert 0 < len(door.verifier._keys.current().verified) <= 3
