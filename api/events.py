@@ -11,10 +11,11 @@ from flask import Flask, Response, current_app, g, request, stream_with_context
 from gevent.queue import Empty
 from pydantic import Field
 
-from api.event_hub import BufferMovedOn, Closed, EventHub, EventId, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
+from api.event_hub import BufferMovedOn, EventHub
 from api.http import Resource, account, key, project_url, web
 from api.limits import STREAMS, limited
 from api.schemas.common import RequestModel
+from api.streamed_events import Closed, EventId, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
 from workspace.errors import ErrorCode, InvalidInput, NotFound, Unavailable
 from workspace.event_publisher import NO_EVENT
 from workspace.events import Event, Heartbeat, Payload, StreamError, StreamGap, encode, with_id

@@ -19,9 +19,10 @@ from flask import Response, current_app, request
 from gevent.queue import Empty
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.event_hub import EventHub, Reader, StreamedEvent
+from api.event_hub import EventHub
 from api.http import account, key, web
 from api.schemas.chat import AcceptedResponse, AnsweredResponse
+from api.streamed_events import Reader, StreamedEvent
 from api.turns import end_turn
 from workspace.chat_store import Outcome
 from workspace.errors import NotFound, TooManyStreams

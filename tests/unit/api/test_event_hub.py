@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import event_hub
-from api.event_hub import Closed, EventHub, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
+from api.event_hub import EventHub
+from api.streamed_events import Closed, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
 from models.statuses import MessageRole
 from tests.support.waiting import eventually
 from workspace.errors import TooManyStreams, Unavailable
