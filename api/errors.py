@@ -36,6 +36,7 @@ STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.APPROVAL_ALREADY_DECIDED: 409,
     ErrorCode.APPROVAL_EXPIRED: 409,
     ErrorCode.TOOL_CALL_NOT_PENDING: 409,
+    ErrorCode.MEMORY_UNAVAILABLE: 503,
     ErrorCode.OVERLOADED: 503,
     ErrorCode.INTERNAL_ERROR: 500,
     # The next ones end a run, not a request; they have a status so that none is ever without.

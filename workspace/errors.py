@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     APPROVAL_EXPIRED = "approval_expired"
     TOOL_CALL_NOT_PENDING = "tool_call_not_pending"
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
+    MEMORY_UNAVAILABLE = "memory_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
     WORKER_LOST = "worker_lost"
@@ -129,6 +130,28 @@ class Unavailable(CodelabError):
     """A part of the system is out of reach; the same request may work soon."""
 
     code = ErrorCode.OVERLOADED
+
+
+class MemoryUnavailable(Unavailable):
+    """The agent's memory is out of reach; work goes on without it."""
+
+    code = ErrorCode.MEMORY_UNAVAILABLE
+
+
+class EmbeddingsUnavailable(MemoryUnavailable):
+    """The model's server makes no vectors of texts now, or none that can be used."""
+
+
+class DimensionsChanged(MemoryUnavailable):
+    """The memory was made with another embedding than the one that is set now."""
+
+    def __init__(self, *, expected: object, got: object) -> None:
+        super().__init__(
+            f"The memory was made with {expected}, and EMBEDDING_MODEL and EMBEDDING_DIMENSIONS say {got}: "
+            "export it, clear it and import it again, or set them back."
+        )
+        self.expected = expected
+        self.got = got
 
 
 class RunFailure(CodelabError):

@@ -1,4 +1,4 @@
-"""Every name that travels: task names, queue names, Redis keys and channels.
+"""Every name that travels: task names, queue names, Redis keys and channels, memory collections.
 
 Lower layers name tasks and queues and never import a task's function. Each tenant key starts with
 `user{id}:project{id}:`; ids are UUIDs, so no pattern or prefix can reach a neighbour.
@@ -76,6 +76,40 @@ class WorkspaceKey(NamedTuple):
         """Return the key of an agent's cached config."""
         return f"{self.prefix}agent:{agent_id}:config"
 
+    def embedding(self, digest: str) -> str:
+        """Return the key of a text's cached embedding. Within a tenant: a hit tells that the text was seen before."""
+        return f"{self.prefix}embedding:{digest}"
+
+
+class Collection(NamedTuple):
+    """The vector collection that holds one agent's memory."""
+
+    key: WorkspaceKey
+    agent_name: str
+
+    @property
+    def name(self) -> str:
+        """The name in the vector store: `user{uuid}_project{uuid}_{agent}_context`.
+
+        Raises:
+            ValueError: the agent's name is none.
+        """
+        if AGENT_NAME.fullmatch(self.agent_name) is None:
+            raise ValueError(self.agent_name)
+        return f"{self.key.slug}_{self.agent_name}_context"
+
+    @classmethod
+    def of_name(cls, name: str) -> "Collection":
+        """Return the collection that a name stands for.
+
+        Raises:
+            ValueError: it stands for none.
+        """
+        match = _COLLECTION.fullmatch(name)
+        if match is None:
+            raise ValueError(name)
+        return cls(WorkspaceKey(UUID(match[1]), UUID(match[2])), match[3])
+
 
 NODES_CHANNEL = "nodes:broadcast"
 """The pub/sub channel on which every node hears of changed agents. It carries ids and versions only."""
@@ -97,3 +131,4 @@ def node_reports(node_id: str) -> str:
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Names stand in queue and collection names."""
+_COLLECTION = re.compile(f"user({_UUID})_project({_UUID})_({AGENT_NAME.pattern})_context")
