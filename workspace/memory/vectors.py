@@ -4,10 +4,13 @@ import base64
 import math
 from array import array
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-Vector: TypeAlias = "array[float]"
-"""Of type code `f`."""
+if TYPE_CHECKING:
+    Vector = array[float]
+    """Of type code `f`."""
+else:
+    Vector = array  # which takes no parameters before Python 3.12
 
 BYTES_PER_DIMENSION = 4
 
@@ -44,11 +47,8 @@ def from_text(text: str) -> Vector:
 
 def is_usable(vector: Vector, dimensions: int) -> bool:
     """Whether it has the right number of numbers, all finite, and none so large that engines lose count."""
-    if len(vector) != dimensions:
-        return False
-    square = math.fsum(value * value for value in vector)
-    return math.isfinite(square) and square < _LARGEST_SQUARE
+    return len(vector) == dimensions and math.hypot(*vector) < _LONGEST
 
 
-_LARGEST_SQUARE = 1e30
-"""Beyond this, an engine that sums in 32 bits overflows."""
+_LONGEST = 1e15
+"""Beyond this an engine that sums squares in 32 bits overflows. Not a number and infinity are not below it either."""
