@@ -100,7 +100,8 @@ class _Running:
     """One life of the engine."""
 
     def __init__(self, base: Path) -> None:
-        base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        base.mkdir(parents=True, exist_ok=True)
+        base.chmod(0o700)  # whoever made it
         ours, theirs = socket.socketpair()
         with theirs:
             # A hung engine must not hold a thread for ever; a message sent by half makes the connection useless.
