@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="Celery broker; empty: database 1 of REDIS_URL; amqp:// works as well")
     result_backend_url: str = Field("", description="chord counters; empty: database 2 of REDIS_URL")
     cache_url: str = Field(
-        "", description="rate limits, agents' configs; may be an LRU instance; empty: database 3 of REDIS_URL"
+        "", description="rate limits, agents' configs, embeddings; may evict keys; empty: database 3 of REDIS_URL"
     )
     redis_timeout: float = Field(0.4, gt=0, description="seconds a web request waits for Redis, connecting included")
 
@@ -163,6 +163,21 @@ class Settings(BaseSettings):
     run_cost_budget: Decimal | None = Field(None, gt=0, description="US dollars a run; empty: no limit")
     max_turns: int = Field(20, ge=1, description="turns of the model in a task")
 
+    # Memory -------------------------------------------------------------------------------------------------
+    qdrant_url: str = Field("", description="a Qdrant server; empty: the engine embedded in each node, in DATA_DIR")
+    qdrant_api_key: SecretStr = SecretStr("")
+    embedding_model: str = "text-embedding-3-small"
+    embedding_dimensions: int = Field(1_536, ge=1, le=4_096)
+    embedding_send_dimensions: bool = Field(True, description="ask the model's server for EMBEDDING_DIMENSIONS")
+    embedding_batch: int = Field(32, ge=1, le=2_048, description="texts of one request; OpenAI takes 300,000 tokens")
+    embedding_cache_ttl: int = Field(604_800, ge=1, description="seconds that a text's vector is kept in Redis")
+    memory_top_k: int = Field(5, ge=1, le=100, description="memories that a search finds at most")
+    # With text-embedding-3-small what belongs together scores 0.3 to 0.6, and anything at all up to 0.2.
+    memory_min_score: float = Field(0.3, ge=-1, le=1, description="what is less alike than that is not found")
+    memory_token_budget: int = Field(1_000, ge=1, description="tokens that found memories take together at most")
+    memory_max_vectors: int = Field(100_000, ge=100, description="memories of an agent; beyond, the oldest go")
+    memory_search_timeout: float = Field(2.0, gt=0, description="seconds of a search, its embedding included")
+
     # Node ---------------------------------------------------------------------------------------------------
     node_slots: int = Field(128, ge=1, description="agent tasks a node runs at once; give its worker 32 threads more")
     user_task_cap: int = Field(30, ge=1, description="agent tasks of one user that run at once, on all nodes")
@@ -183,7 +198,7 @@ class Settings(BaseSettings):
     sweep_interval: float = Field(5.0, gt=0)
 
     # Files --------------------------------------------------------------------------------------------------
-    data_dir: Path = Field(Path("data"), description="workspaces' files; one directory that all nodes see")
+    data_dir: Path = Field(Path("data"), description="workspaces' files, memories; one directory all nodes see")
     workspace_quota_bytes: int = Field(1_073_741_824, ge=1, description="what a workspace may take on the disk")
     workspace_quota_entries: int = Field(100_000, ge=1, description="files and directories of a workspace")
     file_size_limit: int = Field(104_857_600, ge=1, description="bytes of a file that tools read or write")

@@ -14,6 +14,8 @@ from devstack.errors import StackError
 from settings import Settings, load_settings
 
 STANDIN_MODEL = "stand-in"
+STANDIN_EMBEDDING = {"EMBEDDING_MODEL": "stand-in-embedding", "EMBEDDING_DIMENSIONS": "384"}
+"""It makes vectors of any length; what they tell apart is words, for which these are enough."""
 STANDIN_PRICES = {STANDIN_MODEL: {"input": 0.15, "output": 0.6}}
 
 DEVELOPMENT_DEFAULTS = {
@@ -108,6 +110,7 @@ def for_programs(user: Mapping[str, str], addresses: Addresses, held: Secrets) -
         environment["OPENAI_API_KEY"] = STANDIN_MODEL
         environment.setdefault("DEFAULT_MODEL", STANDIN_MODEL)
         environment.setdefault("MODEL_PRICES", json.dumps(STANDIN_PRICES))
+        environment = {**STANDIN_EMBEDDING, **environment}
     elif not environment.get("OPENAI_API_KEY"):
         # Servers of one's own (Ollama, vLLM) ask for no key, but the SDK refuses to start without one.
         environment["OPENAI_API_KEY"] = "none"

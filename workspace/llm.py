@@ -1,4 +1,4 @@
-"""The one home of the `openai` SDK: a model turn, streamed, retried and priced.
+"""A model turn, streamed, retried and priced: with `embedding_model`, the one home of the `openai` SDK.
 
 The SDK builds the request, signs it, sends it and names its errors; the chunks are read from its raw stream, because
 building a pydantic object for each of them costs three times the rest of the call (4.4 ms against 1.4 ms for 20 tokens,
@@ -67,6 +67,23 @@ class Probe(StrEnum):
     UNKNOWN = "unknown"  # the server does not know such look-ups, or answers with what is none
 
 
+def open_client(settings: Settings, *, connections: int) -> openai.OpenAI:
+    """Return a client of the model's server, whose waiting a `Watch` can end. It retries nothing by itself."""
+    timeout = httpx2.Timeout(settings.model_idle_timeout, connect=settings.model_connect_timeout)
+    return openai.OpenAI(
+        api_key=settings.openai_api_key.get_secret_value() or "none",
+        base_url=settings.openai_base_url,
+        max_retries=0,  # retried here, where a restart can be told and a stop is heard
+        timeout=timeout,
+        http_client=httpx2.Client(
+            transport=InterruptibleTransport(max_connections=connections),
+            # A model's server that sends us elsewhere would be sent the key there, too.
+            follow_redirects=False,
+            timeout=timeout,
+        ),
+    )
+
+
 class ModelClient:
     """Talks to any server of the OpenAI protocol. Safe to share between threads."""
 
@@ -74,19 +91,7 @@ class ModelClient:
         self._prices = settings.model_prices
         self._attempts = settings.model_max_attempts
         self._longest_wait = settings.model_backoff_max
-        connections = settings.node_slots + 8
-        self._client = openai.OpenAI(
-            api_key=settings.openai_api_key.get_secret_value() or "none",
-            base_url=settings.openai_base_url,
-            max_retries=0,  # retried here, where a restart can be told and a stop is heard
-            timeout=httpx2.Timeout(settings.model_idle_timeout, connect=settings.model_connect_timeout),
-            http_client=httpx2.Client(
-                transport=InterruptibleTransport(max_connections=connections),
-                # A model's server that sends us elsewhere would be sent the key there, too.
-                follow_redirects=False,
-                timeout=httpx2.Timeout(settings.model_idle_timeout, connect=settings.model_connect_timeout),
-            ),
-        )
+        self._client = open_client(settings, connections=settings.node_slots + 8)
 
     def close(self) -> None:
         """Close every connection."""
@@ -162,16 +167,8 @@ class ModelClient:
                 extra_body=_body(request),
             ) as response:
                 return self._read(lines_of(response.iter_bytes()), request, sink, watch)
-        except openai.APIStatusError as error:
-            raise _explain_status(error) from error
-        except openai.APITimeoutError as error:
-            raise PassingError("timeout", "The model's server fell silent.") from error
-        except openai.APIConnectionError as error:
-            raise PassingError("connection", "The model's server could not be reached.") from error
-        except httpx2.TimeoutException as error:
-            raise PassingError("timeout", "The model's server fell silent.") from error
-        except httpx2.TransportError as error:
-            raise PassingError("connection", "The connection to the model's server broke.") from error
+        except PROVIDER_ERRORS as error:
+            raise explain(error) from error
 
     def _read(self, lines: Iterable[bytes], request: ModelRequest, sink: TurnSink, watch: Watch) -> ModelTurn:
         reading = Reading(sink=sink, check=watch.check)
@@ -202,6 +199,23 @@ def _body(request: ModelRequest) -> Json:
         if request.must_answer:
             body["tool_choice"] = "none"
     return body
+
+
+PROVIDER_ERRORS = (openai.APIStatusError, openai.APIConnectionError, httpx2.TransportError)
+"""What a call of the SDK raises for what the provider or the way to it does."""
+
+
+def explain(error: Exception) -> Exception:
+    """Turn one of `PROVIDER_ERRORS` into ours: a `PassingError`, or a `ModelFailure`."""
+    match error:
+        case openai.APIStatusError():
+            return _explain_status(error)
+        case openai.APITimeoutError() | httpx2.TimeoutException():
+            return PassingError("timeout", "The model's server fell silent.")
+        case openai.APIConnectionError():
+            return PassingError("connection", "The model's server could not be reached.")
+        case _:
+            return PassingError("connection", "The connection to the model's server broke.")
 
 
 def _explain_status(error: openai.APIStatusError) -> Exception:

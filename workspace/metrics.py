@@ -57,6 +57,13 @@ WORKSPACES_SUSPENDED = Counter(
 WORKSPACES_CLOSED = Counter("codelab_workspaces_closed_total", "Workspaces closed", ["reason"])
 LEASE_RENEWALS = Counter("codelab_lease_renewals_total", "Renewals of a node's leases", ["result"])
 
+MEMORY_SECONDS = Histogram(
+    "codelab_memory_seconds", "Time of an operation on agents' memory, embedding included", ["operation"], buckets=_FAST
+)
+MEMORY_FAILURES = Counter("codelab_memory_failures_total", "Operations on memory that failed", ["operation"])
+MEMORY_PRUNED = Counter("codelab_memory_pruned_total", "Memories forgotten because there were too many")
+EMBEDDING_LOOKUPS = Counter("codelab_embedding_lookups_total", "Texts whose vectors were looked for", ["result"])
+
 TOOL_CALLS = Counter("codelab_tool_calls_total", "Tools carried out here", ["tool", "outcome"])
 TOOL_SECONDS = Histogram("codelab_tool_seconds", "Time of a tool", ["tool"], buckets=_SLOW)
 CLIENT_CALLS = Counter("codelab_client_tool_calls_total", "Tools that owners' clients were asked for", ["outcome"])

@@ -35,6 +35,7 @@ def test_the_stand_in_has_a_price_and_is_the_default_model() -> None:
     made = for_programs({}, addresses(), HELD)
     assert made["DEFAULT_MODEL"] == "stand-in"
     assert set(json.loads(made["MODEL_PRICES"])) == {"stand-in"}
+    assert (made["EMBEDDING_MODEL"], made["EMBEDDING_DIMENSIONS"]) == ("stand-in-embedding", "384")
 
 
 def test_a_model_of_ones_own_is_left_alone() -> None:
@@ -42,6 +43,7 @@ def test_a_model_of_ones_own_is_left_alone() -> None:
     made = for_programs({"DEFAULT_MODEL": "llama"}, addresses(external), HELD)
     assert made["DEFAULT_MODEL"] == "llama"
     assert "MODEL_PRICES" not in made
+    assert "EMBEDDING_MODEL" not in made
     assert made["OPENAI_API_KEY"] == "none"
 
 

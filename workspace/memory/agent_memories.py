@@ -1,0 +1,70 @@
+"""The memories of all agents, and the store that the settings choose for them."""
+
+import redis
+
+from settings import Settings
+from workspace.embedding_model import EmbeddingModel
+from workspace.memory.agent_memory import AgentMemory, Limits
+from workspace.memory.edge.store import QdrantEdgeStore
+from workspace.memory.embedding_cache import EmbeddingCache
+from workspace.memory.embeddings import Embeddings
+from workspace.memory.store import ContextStore
+from workspace.names import Collection, WorkspaceKey
+
+ENGINES = 2
+"""Processes of a node that share its collections, so that one collection that is opened or written holds up half."""
+SERVER_TIMEOUT = 30.0
+"""Seconds for a request that has no time limit of its own: the making of a collection takes some."""
+
+
+class AgentMemories:
+    """Makes the memory of each agent. Safe to share between threads; nothing connects before it is needed."""
+
+    def __init__(self, settings: Settings, cache: redis.Redis, *, store: ContextStore | None = None) -> None:
+        self.store = store or build_store(settings)
+        self._embeddings = Embeddings(
+            EmbeddingModel(settings),
+            EmbeddingCache(cache, ttl=settings.embedding_cache_ttl),
+            batch=settings.embedding_batch,
+        )
+        self._limits = Limits(
+            top_k=settings.memory_top_k,
+            min_score=settings.memory_min_score,
+            token_budget=settings.memory_token_budget,
+            max_vectors=settings.memory_max_vectors,
+            search_timeout=settings.memory_search_timeout,
+        )
+
+    def of(self, key: WorkspaceKey, agent_name: str) -> AgentMemory:
+        """Return the memory of an agent, whether or not it has remembered anything yet."""
+        return AgentMemory(
+            Collection(key, agent_name), store=self.store, embeddings=self._embeddings, limits=self._limits
+        )
+
+    def remove_workspace(self, key: WorkspaceKey) -> int:
+        """Remove the memories of all agents of a workspace, deleted ones included; returns how many agents had some."""
+        collections = self.store.collections(key)
+        for collection in collections:
+            self.store.drop(collection)
+        return len(collections)
+
+    def release(self, key: WorkspaceKey) -> None:
+        """Let go of a workspace, which another node may take now."""
+        self.store.release(key)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._embeddings.close()
+        self.store.close()
+
+
+def build_store(settings: Settings) -> ContextStore:
+    """Return the store that the settings name."""
+    if not settings.qdrant_url:
+        return QdrantEdgeStore(settings.data_dir / "memory", engines=ENGINES)
+    # A second and 85 MB, which a process that needs no server is spared.
+    from workspace.memory.server import QdrantServerStore
+
+    return QdrantServerStore.connect(
+        settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value(), timeout=SERVER_TIMEOUT
+    )
