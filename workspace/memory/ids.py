@@ -21,7 +21,8 @@ def memory_id(at: datetime, *seed: str) -> UUID:
     """
     if at.tzinfo is None:
         raise ValueError("a time without a zone")
-    digest = hashlib.sha256("\0".join(seed).encode("utf-8", "surrogatepass")).digest()
+    told = "".join(f"{len(part)}:{part}" for part in seed)
+    digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()
     chosen = int.from_bytes(digest[:10], "big")
     milliseconds = to_milliseconds(at)
     if milliseconds < 0:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
+from workspace.errors import MemoryUnavailable
 from workspace.memory.ids import milliseconds_of
 from workspace.memory.memories import InteractionType, Memory, Provenance
 
@@ -32,11 +33,11 @@ def of_payload(id_: object, payload: Mapping[str, Any] | None) -> Memory:
     """Return the memory that a point holds.
 
     Raises:
-        ValueError: it is none of ours.
+        MemoryUnavailable: something else wrote it.
     """
-    if payload is None:
-        raise ValueError("a point without a payload")
     try:
+        if payload is None:
+            raise ValueError("no payload")
         return Memory(
             id=UUID(str(id_)),
             text=payload["text"],
@@ -45,5 +46,5 @@ def of_payload(id_: object, payload: Mapping[str, Any] | None) -> Memory:
             provenance=Provenance(payload["provenance"]),
             **{name: UUID(payload[name]) for name in _UUIDS if name in payload},
         )
-    except KeyError as error:
-        raise ValueError(f"a point without {error}") from error
+    except (KeyError, ValueError) as error:
+        raise MemoryUnavailable(f"The memory holds a point that this system did not write: {id_}.") from error

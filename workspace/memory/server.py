@@ -3,6 +3,7 @@
 Importing it takes a second and 85 MB, gRPC included, so it is imported only where a server is named in the settings.
 """
 
+import json
 import math
 import threading
 import time
@@ -323,6 +324,9 @@ class QdrantServerStore:
         except (ApiException, QdrantException) as error:
             log.warning("memory_server_away", error=repr(error), cause=repr(getattr(error, "source", None)))
             raise MemoryUnavailable from error
+        except (json.JSONDecodeError, UnicodeDecodeError, AssertionError) as error:
+            log.warning("memory_server_is_none", error=repr(error))
+            raise MemoryUnavailable("What is at QDRANT_URL does not answer like a Qdrant server.") from error
         except ValueError as error:  # of the client's local mode, which has no statuses
             if str(error).endswith(" not found"):
                 raise _Missing from error
