@@ -86,6 +86,8 @@ class Collection(NamedTuple):
 
     key: WorkspaceKey
     agent_name: str
+    agent_id: UUID
+    """Which of the agents that had this name, one after the other. Ids sort by the time that an agent was made."""
 
     @property
     def name(self) -> str:
@@ -99,8 +101,8 @@ class Collection(NamedTuple):
         return f"{self.key.slug}_{self.agent_name}_context"
 
     @classmethod
-    def of_name(cls, name: str) -> "Collection":
-        """Return the collection that a name stands for.
+    def of_name(cls, name: str, agent_id: UUID) -> "Collection":
+        """Return the collection that a name stands for, of the agent that it was made for.
 
         Raises:
             ValueError: it stands for none.
@@ -108,7 +110,7 @@ class Collection(NamedTuple):
         match = _COLLECTION.fullmatch(name)
         if match is None:
             raise ValueError(name)
-        return cls(WorkspaceKey(UUID(match[1]), UUID(match[2])), match[3])
+        return cls(WorkspaceKey(UUID(match[1]), UUID(match[2])), match[3], agent_id)
 
 
 NODES_CHANNEL = "nodes:broadcast"

@@ -9,13 +9,15 @@ from uuid import uuid4
 import pytest
 import redis
 
+from models import new_id
 from settings import Settings, load_settings
 from tests.contract.memory_stores import ADAPTERS, NO_SERVER, opened
 from tests.support.memories import START, memory
 from tests.support.scripted_server import Answer, scripted_server
 from workspace.errors import DimensionsChanged, EmbeddingsUnavailable, InvalidInput, MemoryUnavailable
 from workspace.memory.agent_memories import AgentMemories
-from workspace.memory.agent_memory import AgentMemory, Pruned, Restored
+from workspace.memory.agent_memory import AgentMemory
+from workspace.memory.door import Pruned, Restored
 from workspace.memory.ids import memory_id
 from workspace.memory.memories import Filter, InteractionType, Memory, Provenance
 from workspace.memory.store import ContextStore
@@ -25,6 +27,7 @@ from workspace.names import Collection, WorkspaceKey
 pytestmark = [pytest.mark.stack, *(pytest.mark.filterwarnings(each) for each in NO_SERVER)]
 
 MINUTE = timedelta(minutes=1)
+AGENT = new_id()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ class Maker:
         return self.made[-1]
 
     def one(self, key: WorkspaceKey, **options: Any) -> AgentMemory:
-        return self.all(**options).of(key, "coder")
+        return self.all(**options).of(key, "coder", AGENT)
 
 
 @pytest.fixture
@@ -184,8 +187,8 @@ def test_a_search_ends_in_its_time_whatever_the_provider_does(make: Maker, key: 
 
 def test_two_agents_and_two_projects_share_nothing(make: Maker, key: WorkspaceKey) -> None:
     every = make.all()
-    others = [every.of(key, "reviewer"), every.of(WorkspaceKey(key.user_id, uuid4()), "coder")]
-    mine = every.of(key, "coder")
+    others = [every.of(key, "reviewer", new_id()), every.of(WorkspaceKey(key.user_id, uuid4()), "coder", AGENT)]
+    mine = every.of(key, "coder", AGENT)
     mine.remember([note(TABS)])
     for other in others:
         assert other.search("the owner prefers tabs") == []
@@ -208,8 +211,8 @@ def numbered(mine: AgentMemory) -> list[int]:
 def test_what_a_run_left_is_forgotten_with_it(mine: AgentMemory) -> None:
     run = uuid4()
     mine.remember([note(f"number {n}", n, run_id=run if n % 2 else None) for n in range(6)])
-    assert mine.forget_run(run) == 3
-    assert mine.forget_run(run) == 0
+    assert mine.forget_where(Filter(run_id=run)) == 3
+    assert mine.forget_where(Filter(run_id=run)) == 0
     mine.forget([memory(0).id])
     assert numbered(mine) == [2, 4]
 
@@ -382,5 +385,5 @@ def test_ids_name_what_may_be_remembered_twice(mine: AgentMemory) -> None:
 
 
 def test_the_collection_has_the_name_of_the_rule(mine: AgentMemory, key: WorkspaceKey) -> None:
-    assert mine.collection == Collection(key, "coder")
+    assert mine.collection == Collection(key, "coder", AGENT)
     assert mine.collection.name == f"user{key.user_id}_project{key.project_id}_coder_context"

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from models import new_id
 from tests.contract.memory_stores import ADAPTERS, NO_SERVER, opened
 from tests.support.memories import SPACE, START, cosine, memory, new_collection, point, random_vector, vector
 from workspace.errors import DimensionsChanged, MemoryUnavailable
@@ -400,10 +401,10 @@ def test_a_text_comes_back_as_it_was(store: ContextStore, mine: Collection, text
 def test_collections_whose_names_begin_alike_are_apart(store: ContextStore) -> None:
     key, other_project = WorkspaceKey(uuid4(), uuid4()), uuid4()
     neighbours = [
-        *(Collection(key, name) for name in ("a", "a_context", "a_", "aa", "a-context_context", "context")),
-        Collection(WorkspaceKey(key.user_id, other_project), "a"),
-        Collection(WorkspaceKey(uuid4(), key.project_id), "a"),
-        Collection(WorkspaceKey(key.project_id, key.user_id), "a"),
+        *(Collection(key, name, new_id()) for name in ("a", "a_context", "a_", "aa", "a-context_context", "context")),
+        Collection(WorkspaceKey(key.user_id, other_project), "a", new_id()),
+        Collection(WorkspaceKey(uuid4(), key.project_id), "a", new_id()),
+        Collection(WorkspaceKey(key.project_id, key.user_id), "a", new_id()),
     ]
     assert len({each.name for each in neighbours}) == len(neighbours)
     for number, collection in enumerate(neighbours):

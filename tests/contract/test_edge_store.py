@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from devstack.directory import ROOT
+from models import new_id
 from tests.support.memories import SPACE, memory, new_collection, point, vector
 from tests.support.waiting import eventually
 from workspace.errors import MemoryUnavailable
@@ -83,7 +84,15 @@ def test_what_was_confirmed_outlives_the_kill_of_node_and_engine(tmp_path: Path,
     confirmed = -1
     chance = random.Random(7)
     for _ in range(8):
-        command = [sys.executable, "-m", "tests.support.memory_writer", str(tmp_path), mine.name, str(confirmed + 1)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.memory_writer",
+            str(tmp_path),
+            mine.name,
+            str(mine.agent_id),
+            str(confirmed + 1),
+        ]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writer:
             assert writer.stdout is not None
             engine = int(writer.stdout.readline())
@@ -152,7 +161,7 @@ def test_an_engine_that_cannot_stay_is_not_started_again_at_once(tmp_path: Path,
 
 
 def test_what_another_node_has_open_is_unavailable_until_it_lets_go(tmp_path: Path, mine: Collection) -> None:
-    other_agent = Collection(mine.key, "reviewer")
+    other_agent = Collection(mine.key, "reviewer", new_id())
     with opened(tmp_path) as first, opened(tmp_path) as second:
         first.upsert(mine, SPACE, [point(0)])
         for act in (
@@ -199,7 +208,7 @@ def test_two_nodes_that_make_the_same_collection_make_one(tmp_path: Path, mine: 
 
 
 def test_the_engine_ends_with_its_node(tmp_path: Path, mine: Collection) -> None:
-    command = [sys.executable, "-m", "tests.support.memory_writer", str(tmp_path), mine.name, "0"]
+    command = [sys.executable, "-m", "tests.support.memory_writer", str(tmp_path), mine.name, str(mine.agent_id), "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writer:
         assert writer.stdout is not None
         engine = int(writer.stdout.readline())
@@ -423,7 +432,7 @@ def test_nobody_else_may_look_into_it(tmp_path: Path, mine: Collection) -> None:
 
 
 def test_a_damaged_collection_is_unavailable_and_can_be_dropped(tmp_path: Path, mine: Collection) -> None:
-    neighbour = Collection(mine.key, "neighbour")
+    neighbour = Collection(mine.key, "neighbour", new_id())
     with opened(tmp_path) as store:
         store.upsert(mine, SPACE, [point(0)])
         store.upsert(neighbour, SPACE, [point(0)])

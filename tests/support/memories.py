@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from models import new_id
 from workspace.memory.ids import memory_id
 from workspace.memory.memories import Filter, InteractionType, Memory, Point, VectorSpace
 from workspace.memory.vectors import Vector, vector_of
@@ -18,7 +19,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def new_collection(agent_name: str = "coder", key: WorkspaceKey | None = None) -> Collection:
     """Return a collection that nobody has seen before."""
-    return Collection(key or WorkspaceKey(uuid4(), uuid4()), agent_name)
+    return Collection(key or WorkspaceKey(uuid4(), uuid4()), agent_name, new_id())
 
 
 def vector(*values: float, dimensions: int = SPACE.dimensions) -> Vector:

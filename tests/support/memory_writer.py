@@ -1,10 +1,13 @@
-"""A process that writes memories until it is killed: `DIRECTORY COLLECTION FIRST`. It prints the number of each point
-that was confirmed, and before the first one the engine's process id."""
+"""A process that writes memories until it is killed: `DIRECTORY COLLECTION AGENT FIRST`.
+
+It prints the number of each point that was confirmed, and before the first one the engine's process id.
+"""
 
 import os
 import sys
 from itertools import count
 from pathlib import Path
+from uuid import UUID
 
 from tests.support.memories import SPACE, point
 from workspace.logs import configure_logging
@@ -12,10 +15,10 @@ from workspace.memory.edge.store import QdrantEdgeStore
 from workspace.names import Collection
 
 
-def main(directory: str, name: str, first: str) -> None:
+def main(directory: str, name: str, agent_id: str, first: str) -> None:
     """Write, three points a call; every fourth call rewrites old points and deletes one."""
     configure_logging("WARNING")
-    store, collection = QdrantEdgeStore(Path(directory)), Collection.of_name(name)
+    store, collection = QdrantEdgeStore(Path(directory)), Collection.of_name(name, UUID(agent_id))
     store.ensure(collection, SPACE)
     tell(store.pids[0])
     for number in count(int(first), 3):

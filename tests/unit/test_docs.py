@@ -1,6 +1,7 @@
 """What the documents say and what the code does, compared: a table that is not checked is wrong by the next change."""
 
 import configparser
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.support.routes import administrative, guarded, routes
 from workspace.agent_config import AgentConfig, AgentLimits
 from workspace.events import Envelope, EventType, Failure, Payload, Usage
 from workspace.health import DEGRADING, ReasonCode
+from workspace.memory.memories import InteractionType, Memory, Point, Provenance, VectorSpace
+from workspace.memory.transfer import of_line, to_line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
@@ -178,6 +181,33 @@ def test_the_reasons_of_a_gap_are_those_of_the_stream() -> None:
     given = set(re.findall(r'_gap\("(\w+)"\)|StreamGap\(.*reason="(\w+)"\)', source))
 
     assert {reason for reason in told if "_" in reason} == {first or second for first, second in given}
+
+
+# -- memory.md --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_on_memory_has_each_field_each_type_and_each_provenance() -> None:
+    told = rows(section(page("memory.md"), "## What is kept"))
+    fields = {field.name for field in dataclasses.fields(Memory)}
+
+    assert {name for row in told for name in code(row[0])} == fields
+    meanings = {name: code(row[1]) for row in told for name in code(row[0])}
+    assert meanings["interaction_type"] == [kind.value for kind in InteractionType]
+    assert meanings["provenance"] == [kind.value for kind in Provenance]
+
+
+def test_the_example_of_an_exported_memory_can_be_imported() -> None:
+    example = re.search(r"```json\n(.*?)```", page("memory.md"), re.DOTALL)[1]  # type: ignore[index]
+    told = json.loads(example)
+
+    memory, vector = of_line(example, VectorSpace(told["embedding"]["model"], told["embedding"]["dimensions"]))
+    assert vector is not None
+    exported = json.loads(to_line(Point(memory, vector), VectorSpace(**_without(told["embedding"], "vector"))))
+    assert exported == told | {"provenance": "import"}
+
+
+def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}
 
 
 # -- the other tables -------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The memories of all agents, and the store that the settings choose for them."""
 
+from uuid import UUID
+
 import redis
 
 from settings import Settings
@@ -35,10 +37,10 @@ class AgentMemories:
             search_timeout=settings.memory_search_timeout,
         )
 
-    def of(self, key: WorkspaceKey, agent_name: str) -> AgentMemory:
+    def of(self, key: WorkspaceKey, agent_name: str, agent_id: UUID) -> AgentMemory:
         """Return the memory of an agent, whether or not it has remembered anything yet."""
         return AgentMemory(
-            Collection(key, agent_name), store=self.store, embeddings=self._embeddings, limits=self._limits
+            Collection(key, agent_name, agent_id), store=self.store, embeddings=self._embeddings, limits=self._limits
         )
 
     def remove_workspace(self, key: WorkspaceKey) -> int:

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 
 from workspace.errors import InvalidInput, MemoryUnavailable
 from workspace.interruptible import Watch
+from workspace.memory.door import Pruned, Restored
 from workspace.memory.embeddings import Embeddings
 from workspace.memory.memories import EVERYTHING, Filter, Found, Memory, Point, Stats
 from workspace.memory.store import MOST_AT_ONCE, ContextStore, MemoryPage
@@ -46,23 +46,8 @@ class Limits:
     search_timeout: float
 
 
-class Pruned(NamedTuple):
-    """How many memories were forgotten, or would be."""
-
-    by_age: int
-    by_count: int
-
-
-class Restored(NamedTuple):
-    """What an import did."""
-
-    stored: int
-    embedded: int
-    """Of these, the ones whose vectors had to be made anew."""
-
-
 class AgentMemory:
-    """The memory of one agent. Every method raises `MemoryUnavailable` when the store is away."""
+    """The memory of one agent, where the store is. Implements `MemoryDoor`."""
 
     def __init__(self, collection: Collection, *, store: ContextStore, embeddings: Embeddings, limits: Limits) -> None:
         self.collection = collection
@@ -158,9 +143,13 @@ class AgentMemory:
         """Forget some memories."""
         self._store.delete(self.collection, ids)
 
-    def forget_run(self, run_id: UUID) -> int:
-        """Forget what a run left behind; returns how many memories these were."""
-        return self._store.delete_where(self.collection, Filter(run_id=run_id))
+    def forget_where(self, where: Filter) -> int:
+        """Forget all that a filter means; returns how many memories these were."""
+        return self._store.delete_where(self.collection, where)
+
+    def drop(self) -> None:
+        """Remove the memory with everything that it takes: its agent is gone."""
+        self._store.drop(self.collection)
 
     def prune(self, *, older_than: datetime | None = None, keep: int | None = None, dry_run: bool = False) -> Pruned:
         """Forget what was made before a time, and the oldest of what is left beyond a number.

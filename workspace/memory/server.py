@@ -35,6 +35,9 @@ KNOWN_FOR: Final = 30.0
 """Seconds until it is asked again what a collection was made with: another process may have made it anew."""
 
 _MODEL = "embedding_model"
+_AGENT = "agent_id"
+_NOBODY = UUID(int=0)
+"""Whose a collection is that does not tell: earlier than every agent."""
 _INDEXES: Final[dict[str, models.PayloadSchemaType]] = {
     fields.INTERACTION_TYPE: models.PayloadSchemaType.KEYWORD,
     fields.OUTCOME: models.PayloadSchemaType.KEYWORD,
@@ -223,7 +226,8 @@ class QdrantServerStore:
     def collections(self, key: WorkspaceKey) -> list[Collection]:
         """See the port."""
         listed = self._called(self._client.get_collections)
-        return sorted(found for found in _ours(each.name for each in listed.collections) if found.key == key)
+        ours = (_key_of(each.name) for each in listed.collections)
+        return sorted(Collection.of_name(name, self._agent_id(name)) for name, found in ours if found == key)
 
     def release(self, key: WorkspaceKey) -> None:
         """See the port. A server has it open for every node."""
@@ -245,12 +249,20 @@ class QdrantServerStore:
                     scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
                 ),
                 on_disk_payload=True,
-                metadata={_MODEL: space.model},
+                metadata={_MODEL: space.model, _AGENT: str(collection.agent_id)},
             )
         except _Exists:
             log.info("memory_collection_exists", collection=collection.name)
         for name, kind in _INDEXES.items():  # also where it was made by one that came no further
             self._called(self._client.create_payload_index, collection.name, name, kind, wait=True)
+
+    def _agent_id(self, name: str) -> UUID:
+        """Return which agent a collection was made for."""
+        try:
+            found = self._called(self._client.get_collection, name)
+            return UUID(str((found.config.metadata or {}).get(_AGENT)))
+        except (_Missing, ValueError):
+            return _NOBODY
 
     def _newest(self, collection: Collection, where: Filter, limit: int, after: UUID | None) -> list[models.Record]:
         ids = newest_page(
@@ -356,12 +368,12 @@ def _is_of_qdrant(error: UnexpectedResponse) -> bool:
         return False
 
 
-def _ours(names: Iterator[str]) -> Iterator[Collection]:
-    for name in names:
-        try:
-            yield Collection.of_name(name)
-        except ValueError:
-            continue  # somebody else's
+def _key_of(name: str) -> tuple[str, WorkspaceKey | None]:
+    """Return a collection's name and whose it is, if it is one of this system's."""
+    try:
+        return name, Collection.of_name(name, _NOBODY).key
+    except ValueError:
+        return name, None
 
 
 def _condition(where: Filter, *, before: int | None = None) -> models.Filter | None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import new_id
 from tests.support.memories import START, memory, new_collection, random_vector, vector
 from workspace.errors import ErrorCode, InvalidInput, MemoryUnavailable
 from workspace.history import estimate_tokens
@@ -26,21 +27,21 @@ agent_names = st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True)
 
 @given(st.uuids(), st.uuids(), agent_names)
 def test_a_collections_name_stands_for_it_alone(user_id, project_id, agent_name: str) -> None:
-    collection = Collection(WorkspaceKey(user_id, project_id), agent_name)
+    collection = Collection(WorkspaceKey(user_id, project_id), agent_name, new_id())
     assert collection.name == f"user{user_id}_project{project_id}_{agent_name}_context"
-    assert Collection.of_name(collection.name) == collection
+    assert Collection.of_name(collection.name, collection.agent_id) == collection
 
 
 def test_an_agent_may_be_called_context() -> None:
     for name in ("context", "a_context", "a_context_context", "context_context"):
         collection = new_collection(name)
-        assert Collection.of_name(collection.name) == collection
+        assert Collection.of_name(collection.name, collection.agent_id) == collection
 
 
 @pytest.mark.parametrize("change", [str.upper, lambda name: name[1:], lambda name: name + "\n", lambda name: name[:-1]])
 def test_any_other_name_stands_for_none(change) -> None:
     with pytest.raises(ValueError):
-        Collection.of_name(change(new_collection().name))
+        Collection.of_name(change(new_collection().name), new_id())
 
 
 @pytest.mark.parametrize("name", ["", "A", "1", "a/b", "..", "a\n", "x" * 64, "ä"])

@@ -16,7 +16,8 @@ from workspace.memory.edge.shard import Shard
 ROOT = Path(__file__).resolve().parents[3]
 """Where this program's packages are: `-m` finds them there, wherever the process was started."""
 _PR_SET_PDEATHSIG = 1
-_LOWEST_PRIORITY = 19
+_PRIORITY = 5
+"""A little behind everything else of the node; far behind, an agent would be without its memory for long."""
 
 
 class Build:
@@ -49,7 +50,7 @@ def build(shard: Path, dimensions: int) -> None:
     if sys.platform == "linux":
         # The engine holds the collection's lock and would leave this process behind with the engine's own one.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(_LOWEST_PRIORITY)
+    os.nice(_PRIORITY)
     opened = Shard.open(shard, dimensions)
     opened.optimize()
     opened.close()

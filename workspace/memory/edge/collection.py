@@ -12,8 +12,8 @@ from workspace.memory.vectors import BYTES_PER_DIMENSION, Vector, is_usable
 
 MOST_LOGGED = 24_000_000
 """Bytes: what the engine would have to carry out again after a kill is kept below this."""
-MOST_SCANNED = 32_000_000
-"""Bytes of vectors without an index: a search scans that much in some five milliseconds."""
+MOST_SCANNED = 16_000_000
+"""Bytes of vectors without an index: a search scans that much in two or three milliseconds."""
 
 
 class OpenCollection:

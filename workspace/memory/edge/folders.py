@@ -106,7 +106,12 @@ class Folders:
         path = self._path(collection)
         with self._aside(_NEW) as made:
             Shard.create(made / _SHARD, space.dimensions).close()
-            about = {"format": FORMAT, "model": space.model, "dimensions": space.dimensions}
+            about = {
+                "format": FORMAT,
+                "agent_id": str(collection.agent_id),
+                "model": space.model,
+                "dimensions": space.dimensions,
+            }
             (made / _ABOUT).write_text(json.dumps(about))
             (made / _LOCK).touch(0o600)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -128,7 +133,7 @@ class Folders:
             names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
-        return [Collection(key, name) for name in names if AGENT_NAME.fullmatch(name)]
+        return [Collection(key, name, self._agent_id(directory / name)) for name in names if AGENT_NAME.fullmatch(name)]
 
     def tidy(self) -> None:
         """Remove what killed processes left half made or half removed."""
@@ -147,6 +152,14 @@ class Folders:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+    @staticmethod
+    def _agent_id(path: Path) -> UUID:
+        """Return whose a collection is; the earliest of all ids where nobody knows any more."""
+        try:
+            return UUID(json.loads((path / _ABOUT).read_bytes())["agent_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return UUID(int=0)
 
     def _path(self, collection: Collection) -> Path:
         key = collection.key

@@ -16,7 +16,7 @@ from workspace.memory.vectors import BYTES_PER_DIMENSION, Vector, vector_of
 
 INDEXED_FROM: Final = 8_000
 """Kilobytes of vectors from which a segment gets an index; less is scanned in about a millisecond."""
-LARGEST_SEGMENT: Final = 48_000
+LARGEST_SEGMENT: Final = 24_000
 """Kilobytes of vectors: what bounds the time that one build of an index takes."""
 
 _INDEXES: Final[dict[str, qdrant.PayloadSchemaType]] = {
@@ -192,7 +192,7 @@ def _config(dimensions: int) -> qdrant.EdgeConfig:
             # Read through the page cache. `Cached` would read 32 MB for each collection that is opened, however small.
             memory=qdrant.Memory.Cold,
         ),
-        hnsw_config=qdrant.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=1_000),
+        hnsw_config=qdrant.HnswIndexConfig(m=16, ef_construct=64, full_scan_threshold=1_000),
         # In memory: mapped and cached it is read page by page when a collection is opened, which took ten seconds.
         quantization_config=qdrant.ScalarQuantizationConfig(
             type=qdrant.ScalarType.Int8, quantile=0.99, memory=qdrant.Memory.Pinned
