@@ -50,6 +50,7 @@ from workspace.leases import Leases
 from workspace.ledger import Ledger
 from workspace.llm import ModelClient
 from workspace.manager import WorkerSpaceManager
+from workspace.memory.agent_memories import AgentMemories
 from workspace.oversight import Oversight
 from workspace.reports import Reports
 from workspace.resuming import Resumption
@@ -224,6 +225,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     claims = Claims(core.database, leases, node_id=node_id, data_id=data_dir_id(settings.data_dir))
     queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
     resources = _resources(settings)
+    memories = AgentMemories(settings, redis_client(settings, url=settings.cache))
     orphaned_files = OrphanedFiles(core.database, resources.files)
     model = ModelClient(settings)
     health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
@@ -244,6 +246,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         health=health,
         bus=core.services.bus,
         alerts=core.services.alerts,
+        memories=memories,
         recover=lost_hosts.fail_lost,
         fence_after=settings.node_lease_fence,
         grace=settings.node_shutdown_grace,
@@ -272,6 +275,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         lost_hosts=lost_hosts,
         orphaned_files=orphaned_files,
         sandbox=resources.sandbox,
+        memories=memories,
         bus=core.services.bus,
         cache=core.services.cache,
         health=health,

@@ -89,6 +89,7 @@ class Node:
             for key in [*self.manager.cleanup_all(), *self._parts.claims.release_all()]:
                 self._parts.bus.request_placement(key)
             self._parts.announcements.flush()
+            self._parts.memories.close()
             log.info("node_stopped", node_id=self.node_id)
         finally:
             self._finished.set()

@@ -15,6 +15,7 @@ from workspace.claims import Claims
 from workspace.direct_run import DirectRun
 from workspace.leases import Leases
 from workspace.manager import WorkerSpaceManager
+from workspace.memory.agent_memories import AgentMemories
 from workspace.reports import Reports
 from workspace.sandbox import Sandbox
 from workspace.sweeping import Sweeper
@@ -36,6 +37,7 @@ class NodeParts:
     lost_hosts: LostHosts
     orphaned_files: OrphanedFiles
     sandbox: Sandbox
+    memories: AgentMemories
     bus: AgentBus
     cache: AgentCache
     health: AgentHealth

@@ -23,6 +23,7 @@ from workspace.alerts import Alerts
 from workspace.claims import AgentRow, Claim, Claims
 from workspace.errors import RunFailure, WorkerLost, WorkerShutdown
 from workspace.events import AlertKind
+from workspace.memory.agent_memories import AgentMemories
 from workspace.metrics import WORKSPACES_CLOSED, WORKSPACES_LOST, WORKSPACES_RECOVERED, WORKSPACES_SUSPENDED
 from workspace.names import WorkspaceKey
 from workspace.space_settings import read_settings
@@ -73,6 +74,7 @@ class HostServices(NamedTuple):
     health: AgentHealth
     bus: AgentBus
     alerts: Alerts
+    memories: AgentMemories
     recover: Callable[[WorkspaceKey], int]
     """Ends the tasks that a lost host left."""
     fence_after: float

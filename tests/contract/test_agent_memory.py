@@ -287,9 +287,9 @@ def test_an_export_can_be_read_back_by_another_agent(mine: AgentMemory, make: Ma
     lines = list(mine.export())
     assert len(lines) == len(full)
     assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
-    other = make.all().of(WorkspaceKey(uuid4(), uuid4()), "another")
+    other = make.all().of(WorkspaceKey(uuid4(), uuid4()), "another", AGENT)
     # The vectors come along: nobody is asked for new ones.
-    mute = make.all(openai_base_url="http://127.0.0.1:9/v1").of(other.collection.key, "another")
+    mute = make.all(openai_base_url="http://127.0.0.1:9/v1").of(other.collection.key, "another", AGENT)
     for _ in range(2):  # twice is once
         assert mute.restore(lines) == Restored(stored=len(full), embedded=0)
     copied = [line | {"provenance": "import"} for line in map(json.loads, lines)]

@@ -24,6 +24,7 @@ from workspace.hosted_space import HostedSpace, HostServices
 from workspace.interruptible import Interrupted
 from workspace.leases import Leases
 from workspace.llm import Probe
+from workspace.memory.agent_memories import AgentMemories
 from workspace.names import WorkspaceKey
 
 TTL, FENCE, RENEWAL = 3.0, 2.0, 0.5
@@ -68,6 +69,7 @@ class OneNode:
             health=AgentHealth(self.database, probe=lambda _: Probe.UNKNOWN, interval=60),
             bus=AgentBus(self.outgoing),
             alerts=self.alerts,
+            memories=AgentMemories(load_settings(), self.client),
             recover=self._recover_now,
             fence_after=self.fence,
             grace=self.grace,

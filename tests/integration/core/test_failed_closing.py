@@ -28,6 +28,7 @@ from workspace.event_publisher import EventPublisher
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.leases import Leases
 from workspace.llm import Probe
+from workspace.memory.agent_memories import AgentMemories
 
 pytestmark = pytest.mark.stack
 
@@ -65,6 +66,7 @@ def space(free: World, wire: Proxy, queues: AgentQueues) -> Iterator[HostedSpace
         health=AgentHealth(wired, probe=lambda _: Probe.UNKNOWN, interval=60),
         bus=AgentBus(app),
         alerts=alerts,
+        memories=AgentMemories(settings, client),
         recover=lambda _: 0,
         fence_after=8,
         grace=1,
