@@ -8,12 +8,15 @@ from devstack.standin.conversation import Conversation
 from devstack.standin.results import is_error, quoted
 from devstack.standin.rules import Decision
 from devstack.standin.schema import minimal
-from devstack.standin.script import ToolCall
+from devstack.standin.script import Script, ToolCall
 
 INTRODUCTION = "This is the stand-in model of Codelab Core, not a real language model."
 
 CALLS = "tool_calls"
 """The reason why a turn with tool calls ended."""
+
+FOUND = "{found}"
+"""Stands for what was found in the system prompt."""
 
 TOKEN = re.compile(r"\S+\s*|\s+")
 
@@ -51,7 +54,7 @@ def compose(conversation: Conversation, decision: Decision) -> Answer:
     if script.on_error is not None and any(map(is_error, conversation.tool_results)):
         answer = Answer(split(quoted(script.on_error, conversation.tool_results)))
     elif script.tools and (script.insist or not conversation.forbids_tools):
-        beside = quoted(script.say or "", conversation.tool_results)
+        beside = _said(script.say or "", script, conversation)
         answer = Answer(split(beside), script.tools, CALLS)
     else:
         answer = _in_words(conversation, decision)
@@ -65,7 +68,7 @@ def _in_words(conversation: Conversation, decision: Decision) -> Answer:
         names = ", ".join(call.name for call in script.tools)
         tokens = split(f"{INTRODUCTION} I was told to call {names}, but {conversation.forbids_tools}.")
     elif script.say is not None:
-        tokens = split(quoted(script.say, conversation.tool_results))
+        tokens = split(_said(script.say, script, conversation))
     elif schema is not None:
         tokens = split(json.dumps(minimal(schema)))
     elif conversation.tool_results:
@@ -78,6 +81,13 @@ def _in_words(conversation: Conversation, decision: Decision) -> Answer:
     if limit is not None and len(tokens) > limit:
         return Answer(tokens[:limit], finish_reason="length")
     return Answer(tokens)
+
+
+def _said(text: str, script: Script, conversation: Conversation) -> str:
+    """What is to be said, with what was found in the system prompt and in the tool results."""
+    match = re.search(script.find, conversation.system) if script.find is not None else None
+    found = "" if match is None else match[1] if match.re.groups else match[0]
+    return (found or "").join(quoted(part, conversation.tool_results) for part in text.split(FOUND))
 
 
 def split(text: str) -> list[str]:

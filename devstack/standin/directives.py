@@ -115,6 +115,14 @@ def _status(text: str) -> Limited:
     return limited
 
 
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"it is no regular expression: {error}") from None
+    return text
+
+
 def _flag(text: str) -> bool:
     if text not in {"true", "false"}:
         raise ValueError("it must be true or false")
@@ -127,6 +135,7 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "gap": ("gap", _number),
     "tokens": ("tokens", _count),
     "say": ("say", str),
+    "find": ("find", _pattern),
     "on_error": ("on_error", str),
     "fail": ("fail", _status),
     "retry_after": ("retry_after", _number),

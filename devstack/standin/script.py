@@ -46,6 +46,8 @@ class Script:
     """Answer with exactly this many tokens."""
     say: str | None = None
     """Answer with this text."""
+    find: str | None = None
+    """A regular expression: what it finds in the system prompt, or its first group, is `{found}` in what is said."""
     on_error: str | None = None
     """Answer with this text instead, and call nothing, if one of the last tool results is an error."""
     fail: Limited | None = None
@@ -99,4 +101,4 @@ class Script:
 
     def manner(self) -> Self:
         """How it answers, without what."""
-        return replace(self, tokens=None, say=None, on_error=None, tools=(), finish=None, then=())
+        return replace(self, tokens=None, say=None, find=None, on_error=None, tools=(), finish=None, then=())

@@ -10,7 +10,7 @@ from devstack.standin.conversation import Conversation
 from devstack.standin.protocol import Chunks, completion
 from devstack.standin.results import is_error, quoted
 from devstack.standin.rules import RuleBook
-from devstack.standin.script import Script
+from devstack.standin.script import Script, ScriptError
 
 TOOLS = [{"type": "function", "function": {"name": "a"}}]
 
@@ -130,3 +130,30 @@ def test_ids_are_made_up_unless_they_are_told() -> None:
 def test_two_calls_can_claim_the_same_place_in_the_stream() -> None:
     parts = deltas(talk('[tool=a] [tool={"name": "b", "index": 0}]'))
     assert [part["tool_calls"][0]["index"] for part in parts] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("colour is \\w+", "You like colour is green."),
+        ("colour is (\\w+)", "You like green."),
+        ("size is (\\w+)", "You like ."),
+        ("(size)?", "You like ."),
+    ],
+)
+def test_what_it_finds_in_the_system_prompt_can_be_said(pattern: str, said: str) -> None:
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "system", "content": "Memory: the favourite colour is green."},
+        {"role": "user", "content": f"[find={pattern}] [say=You like {{found}}.]"},
+    ]
+    assert answer(Conversation.parse({"model": "m", "messages": messages})).text == said
+
+
+def test_what_is_found_is_not_looked_for_in_what_the_user_says() -> None:
+    assert answer(talk("My colour is green. [find=colour is (\\w+)] [say=You like {found}.]")).text == "You like ."
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    with pytest.raises(ScriptError, match="regular expression"):
+        answer(talk("[find=(] [say={found}]"))
