@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import fairness, fleet, hosting, message_path, parking, streams
-from bench import memory as recall
+from bench import fairness, fleet, hosting, message_path, parking, recalling, streams
+from bench import memory as engine
 from bench import tools as tool_walls
 from bench.report import Table, facts
 
@@ -39,6 +39,11 @@ MEMORY = """\
 The embedded engine of agents' memory with vectors of 384 dimensions, in a process of its own as on a node. Recall is
 against every vector. Writing and building are without that process; a node has each index built at the lowest priority.
 """
+
+
+RECALLING = """\
+The same memory from outside: one caller, over HTTP to the API, from there to the node that hosts the workspace, to the
+engine, and back. The floor is a request that reads one row. A new question is embedded, a known one is in the cache."""
 
 
 class Report:
@@ -108,16 +113,22 @@ def tools(report: Report, is_quick: bool) -> int:
 
 def memory(report: Report, is_quick: bool) -> int:
     """How fast memories are found."""
-    sizes = recall.QUICK if is_quick else recall.USUAL
-    return recall.run(sizes, lambda found: report.add(MEMORY, recall.table(found)))
+    sizes = engine.QUICK if is_quick else engine.USUAL
+    return engine.run(sizes, lambda found: report.add(MEMORY, engine.table(found)))
+
+
+def recall(report: Report, is_quick: bool) -> int:
+    """How fast memories are found from outside."""
+    sizes = recalling.QUICK if is_quick else recalling.FULL
+    return recalling.run(sizes, lambda found: report.add(RECALLING, recalling.table(found)))
 
 
 def much_memory(report: Report, _is_quick: bool) -> int:
     """The same with a million of them."""
-    return recall.run(recall.FULL, lambda found: report.add(MEMORY, recall.table(found)))
+    return engine.run(engine.FULL, lambda found: report.add(MEMORY, engine.table(found)))
 
 
-MEASUREMENTS = (message, readers, hosted, fair, nodes, tools, parked, memory)
+MEASUREMENTS = (message, readers, hosted, fair, nodes, tools, parked, memory, recall)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

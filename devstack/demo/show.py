@@ -47,6 +47,8 @@ def about(event: Mapping[str, Any]) -> str:
             return ": ".join(str(part) for part in (payload["status"], payload.get("reason")) if part)
         case "tool_result":
             return f"{payload['tool']} {payload.get('error_code') or payload['status']}"
+        case "context_retrieved":
+            return f"{len(payload['items'])} memories, {payload['status']}"
         case "task_waiting":
             return f"for {payload['reason']}"
         case _:
