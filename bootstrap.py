@@ -19,6 +19,8 @@ from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues
 from tasks.node import Node
 from tasks.node_parts import NodeParts
+from tasks.request_desk import RequestDesk
+from tasks.request_queues import RequestQueues
 from tasks.sender import web_sender
 from workspace.account_store import Accounts, ProjectStore
 from workspace.agent_bus import AgentBus
@@ -51,8 +53,14 @@ from workspace.ledger import Ledger
 from workspace.llm import ModelClient
 from workspace.manager import WorkerSpaceManager
 from workspace.memory.agent_memories import AgentMemories
+from workspace.memory.asking import PATIENCE, Asking
+from workspace.memory.door import Memories
+from workspace.memory.host_calling import HostCalling
+from workspace.memory.remote import RemoteMemories
+from workspace.memory.store import MOST_AT_ONCE
 from workspace.oversight import Oversight
 from workspace.reports import Reports
+from workspace.request_queue import RequestQueue
 from workspace.resuming import Resumption
 from workspace.runner import AgentRunner
 from workspace.sandbox import build_sandbox, identity_of_commands
@@ -107,6 +115,17 @@ def redis_subscriber(settings: Settings) -> redis.Redis:
     )
 
 
+def redis_waiter(settings: Settings) -> redis.Redis:
+    """Return a client whose reads wait for a reply as long as somebody waits for that; nothing is tried again."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=PATIENCE + settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        max_connections=2_048,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
 def _publisher(settings: Settings, client: redis.Redis) -> EventPublisher:
     return EventPublisher(client, buffer_size=settings.event_buffer_size, buffer_ttl=settings.event_buffer_ttl)
 
@@ -134,6 +153,7 @@ class _Core(NamedTuple):
     approvals: ApprovalManager
     tool_calls: ToolCalls
     services: SpaceServices
+    requests: RequestQueue
 
 
 def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
@@ -180,6 +200,7 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
         approvals=ApprovalManager(database, publisher, resumption, Grants(database), settings),
         tool_calls=ToolCalls(database, publisher, resumption, output_limit=settings.tool_output_limit),
         services=services,
+        requests=RequestQueue(app),
     )
 
 
@@ -206,6 +227,18 @@ def build_web(settings: Settings | None = None) -> Web:
         approvals=core.approvals,
         tool_calls=core.tool_calls,
         tools=ToolRegistry(CATALOGUE),
+        memories=_memories_of_web(core),
+    )
+
+
+def _memories_of_web(core: _Core) -> Memories:
+    """Return agents' memories as a process reaches them that hosts nothing: on the server, or through the hosts."""
+    settings, services = core.settings, core.services
+    if settings.qdrant_url:
+        return AgentMemories(settings, redis_client(settings, url=settings.cache))
+    calling = HostCalling(services.spaces, services.bus, services.broadcaster)
+    return RemoteMemories(
+        Asking(core.requests, calling, redis_waiter(settings)), batch=min(settings.embedding_batch, MOST_AT_ONCE)
     )
 
 
@@ -239,9 +272,13 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         user_cap=core.user_cap,
         alerts=core.services.alerts,
     )
+    # The manager is made of what the desk is a part of, so it is looked up when a request comes.
+    desk = RequestDesk(memories, core.client, tenure_of=lambda key: manager.tenure(key))  # noqa: PLW0108
+    requests = RequestQueues(desk)
     host = HostServices(
         claims=claims,
         consumers=queues,
+        requests=requests,
         cache=core.services.cache,
         health=health,
         bus=core.services.bus,
@@ -251,6 +288,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         fence_after=settings.node_lease_fence,
         grace=settings.node_shutdown_grace,
     )
+    manager = WorkerSpaceManager(core.services._replace(host=host))
     direct_run = DirectRun(
         settings=settings,
         ledger=Ledger(core.database, history_messages=settings.history_messages, user_task_cap=settings.user_task_cap),
@@ -267,9 +305,10 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     parts = NodeParts(
         settings=settings,
         queues=queues,
+        requests=requests,
         claims=claims,
         leases=leases,
-        manager=WorkerSpaceManager(core.services._replace(host=host)),
+        manager=manager,
         direct_run=direct_run,
         sweeper=_sweeper(core, lost_hosts, orphaned_files),
         lost_hosts=lost_hosts,

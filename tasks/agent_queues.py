@@ -264,6 +264,11 @@ class AgentQueues:
         if came_by_an_earlier_channel:
             self._soon(self._adjust, slot.queue)
 
+    @property
+    def channels(self) -> ChannelPool | None:
+        """The channels of this life of the worker's consumer, for others that consume beside the agents."""
+        return self._channels
+
     # -- on the worker's loop --------------------------------------------------------------------------------
 
     def connected(self, worker: Any) -> None:
@@ -428,7 +433,9 @@ class AgentQueuesStep(bootsteps.StartStopStep):
 
     def start(self, c: Any) -> None:
         """Open the channels: the first time, and after each reconnect."""
-        c.app.node.queues.connected(c)
+        node = c.app.node
+        node.queues.connected(c)
+        node.requests.connected(c, node.queues.channels)
         _send_events_together(c)
 
     def stop(self, c: Any) -> None:
@@ -437,6 +444,7 @@ class AgentQueuesStep(bootsteps.StartStopStep):
             # It is no reconnect. `celery control shutdown` and Flower send no signal that the node would hear.
             c.app.node.begin_shutdown()
         c.app.node.queues.disconnected()
+        c.app.node.requests.disconnected()
 
     def shutdown(self, c: Any) -> None:
         """Close what acknowledgements were still needed for."""

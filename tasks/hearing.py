@@ -24,6 +24,9 @@ class Hearing:
         """Carry out one notice."""
         if notice.change in {Change.AGENT_CHANGED, Change.AGENT_DELETED} and notice.agent_id is not None:
             self._parts.cache.invalidate(notice.key, notice.agent_id)
+        if notice.change is Change.MEMORY_NEEDED:
+            self._parts.requests.hear(notice.key)  # also where this node hosts it only in a moment
+            return
         space = self._parts.manager.get(notice.key)
         host = space.host if space and space.hosted else None
         if host is None:

@@ -9,16 +9,18 @@ from celery.worker.control import control_command, inspect_command
 from tasks.housekeeping import beside
 from workspace.agent_bus import agent_queue
 from workspace.names import WorkspaceKey
+from workspace.request_queue import requests_queue
 from workspace.space import UserWorkerSpace
 
 
 @inspect_command(name="active_queues")
 def active_queues(state: Any) -> list[dict[str, Any]]:
-    """List the queues that this node consumes, those of its agents included."""
+    """List the queues that this node consumes, those of its agents and of its workspaces' requests included."""
     consumer = state.consumer.task_consumer
     shared = [dict(queue.as_dict(recurse=True)) for queue in consumer.queues] if consumer else []
-    agents = state.app.node.queues.attached()
-    return shared + [dict(agent_queue(agent.queue_name).as_dict(recurse=True)) for agent in agents]
+    agents = [agent_queue(agent.queue_name) for agent in state.app.node.queues.attached()]
+    requests = [requests_queue(each.key) for each in state.app.node.requests.opened()]
+    return shared + [dict(queue.as_dict(recurse=True)) for queue in (*agents, *requests)]
 
 
 @inspect_command()

@@ -35,6 +35,7 @@ class Node:
     def __init__(self, parts: NodeParts) -> None:
         self.node_id = parts.claims.node_id
         self.queues = parts.queues
+        self.requests = parts.requests
         self.cache = parts.cache
         self.manager = parts.manager
         self._parts = parts
@@ -86,6 +87,7 @@ class Node:
         try:
             for part in (self._keeper, self._ears, self._housekeeping):
                 part.stop()
+            self.requests.stop()
             for key in [*self.manager.cleanup_all(), *self._parts.claims.release_all()]:
                 self._parts.bus.request_placement(key)
             self._parts.announcements.flush()
@@ -107,10 +109,13 @@ class Node:
     def _hand_over(self) -> None:
         while not self._ended.wait(HAND_OVER_INTERVAL):
             try:
-                for key in self.manager.cleanup_all(sparing=lambda key: self.queues.running_of(key) > 0):
+                for key in self.manager.cleanup_all(sparing=self._is_busy):
                     self._parts.bus.request_placement(key)
             except Exception:  # what is not handed over now is at the end
                 log.exception("hand_over_failed")
+
+    def _is_busy(self, key: WorkspaceKey) -> bool:
+        return self.queues.running_of(key) > 0 or self.requests.at_work(key)
 
     # -- hosting ---------------------------------------------------------------------------------------------
 
@@ -124,12 +129,15 @@ class Node:
             # Another node may take it; the sweeper asks again in any case.
             return False
         try:
-            return self.manager.get_or_create(key).initialize()
+            is_hosted = self.manager.get_or_create(key).initialize()
         except redis.RedisError as error:
             log.warning("workspace_not_claimed", **_ids(key), error=repr(error))
             return False
         finally:
             WORKSPACES_HOSTED.set(len(self.manager.hosted()))
+        if is_hosted:
+            self.requests.open_if_asked(key)
+        return is_hosted
 
     def reconcile(self) -> None:
         """Compare what is hosted and attached with the rows, and mend the difference."""

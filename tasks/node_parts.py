@@ -6,6 +6,7 @@ import redis
 
 from settings import Settings
 from tasks.agent_queues import AgentQueues
+from tasks.request_queues import RequestQueues
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_health import AgentHealth
@@ -29,6 +30,7 @@ class NodeParts:
 
     settings: Settings
     queues: AgentQueues
+    requests: RequestQueues
     claims: Claims
     leases: Leases
     manager: WorkerSpaceManager

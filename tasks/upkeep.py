@@ -49,6 +49,7 @@ class Upkeep:
             Chore("announce", ANNOUNCE_INTERVAL, self._parts.announcements.flush),
             Chore("cancel", CANCEL_INTERVAL, self._stop_cancelled),
             Chore("attach", ATTACH_INTERVAL, self._attach_needed),
+            Chore("requests", ANNOUNCE_INTERVAL, self._parts.requests.look),
             Chore("reconcile", RECONCILE_INTERVAL, self.reconcile),
             Chore("disown", RECONCILE_INTERVAL, self._disown),
             Chore("check_agents", ANNOUNCE_INTERVAL, lambda: self._parts.health.tick(self._checked_agents)),

@@ -27,6 +27,7 @@ class Change(StrEnum):
     WORKSPACE_DELETED = "workspace_deleted"
     WORKSPACE_RESET = "workspace_reset"  # its rows have a new epoch
     WORKSPACE_CLOSING = "workspace_closing"  # its owner wants it closed
+    MEMORY_NEEDED = "memory_needed"  # a request about agents' memory is on the workspace's queue
     TASKS_CANCELLED = "tasks_cancelled"  # their rows are gone, settled or marked
 
 

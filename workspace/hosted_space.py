@@ -65,11 +65,22 @@ class Consumers(Protocol):
         """Stop all running work of a workspace, that of detached agents included."""
 
 
+class Requests(Protocol):
+    """What others ask this node as a host."""
+
+    def pause(self, key: WorkspaceKey) -> None:
+        """Take no more requests of a workspace until it is hosted here again."""
+
+    def at_work(self, key: WorkspaceKey) -> bool:
+        """Whether a request of a workspace is being carried out."""
+
+
 class HostServices(NamedTuple):
     """What every hosted workspace of a node shares."""
 
     claims: Claims
     consumers: Consumers
+    requests: Requests
     cache: AgentCache
     health: AgentHealth
     bus: AgentBus
@@ -267,6 +278,7 @@ class HostedSpace:
         return self._services.claims.own([self.key]).get(self.key) == tenure.epoch
 
     def _stop(self, reason: RunFailure | None) -> None:
+        self._services.requests.pause(self.key)
         for agent in self._services.consumers.attached_to(self.key):
             self._services.consumers.detach(agent.agent_id, reason)
         if reason is not None:
@@ -274,7 +286,7 @@ class HostedSpace:
 
     def _await_end(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
-        while self._services.consumers.running_of(self.key):
+        while self._services.consumers.running_of(self.key) or self._services.requests.at_work(self.key):
             if time.monotonic() >= until:
                 return False
             time.sleep(LOOK)

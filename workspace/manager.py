@@ -8,6 +8,7 @@ from uuid import UUID
 
 from workspace.names import WorkspaceKey
 from workspace.space import SpaceServices, UserWorkerSpace
+from workspace.tenure import Tenure
 
 REMEMBERED = 20_000
 """Workspaces that a process keeps at hand without hosting them; those hold no resources of their own."""
@@ -36,6 +37,11 @@ class WorkerSpaceManager:
         """Return the workspace of a key if this process has it."""
         with self._lock:
             return self._spaces.get(key)
+
+    def tenure(self, key: WorkspaceKey) -> Tenure | None:
+        """Return how this process hosts a workspace, if it does."""
+        space = self.get(key)
+        return space.host.tenure if space and space.host else None
 
     def remove(self, key: WorkspaceKey) -> bool:
         """Close a workspace gracefully and forget it; returns whether it was there."""

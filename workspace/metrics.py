@@ -62,6 +62,16 @@ MEMORY_SECONDS = Histogram(
 )
 MEMORY_FAILURES = Counter("codelab_memory_failures_total", "Operations on memory that failed", ["operation"])
 MEMORY_PRUNED = Counter("codelab_memory_pruned_total", "Memories forgotten because there were too many")
+MEMORY_REQUEST_SECONDS = Histogram(
+    "codelab_memory_request_seconds", "From a question to a workspace's host to its reply", ["op"], buckets=_FAST
+)
+MEMORY_REQUESTS = Counter(
+    "codelab_memory_requests_total", "Questions to workspaces' hosts, by those who ask", ["op", "outcome"]
+)
+MEMORY_REQUESTS_SERVED = Counter(
+    "codelab_memory_requests_served_total", "Questions that came to this node as a host", ["op", "outcome"]
+)
+REQUEST_QUEUES_OPEN = Gauge("codelab_request_queues_open", "Workspaces whose requests this node consumes")
 EMBEDDING_LOOKUPS = Counter("codelab_embedding_lookups_total", "Texts whose vectors were looked for", ["result"])
 
 TOOL_CALLS = Counter("codelab_tool_calls_total", "Tools carried out here", ["tool", "outcome"])

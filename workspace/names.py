@@ -60,6 +60,11 @@ class WorkspaceKey(NamedTuple):
         return f"agent.user{self.user_id}.project{self.project_id}.{agent_name}"
 
     @property
+    def requests_queue(self) -> str:
+        """The name of the queue by which other processes ask the workspace's host."""
+        return f"workspace.user{self.user_id}.project{self.project_id}"
+
+    @property
     def lease(self) -> str:
         """The key whose value is the node that hosts the workspace now."""
         return f"{self.prefix}lease"
@@ -129,6 +134,11 @@ _SLUG = re.compile(f"user({_UUID})_project({_UUID})")
 def node_reports(node_id: str) -> str:
     """Return the key of what a node last said of its workspaces: a hash of reports by slug."""
     return f"reports:{node_id}"
+
+
+def reply_list(request_id: UUID) -> str:
+    """Return the key of the list in which the reply to a request is put. Only who asked knows the id."""
+    return f"reply:{request_id}"
 
 
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")

@@ -162,6 +162,7 @@ class UserWorkerSpace:
         self._services.cache.clear(self.key)
         for name in agent_names:
             self._services.broker.delete(self.key.agent_queue(name))
+        self._services.broker.delete(self.key.requests_queue)
         for session_id in sessions:
             self._services.publisher.close_session(EventScope(key=self.key, session_id=session_id))
         for task in self._services.user_cap.release(self.key.user_id):

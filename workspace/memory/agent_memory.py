@@ -176,13 +176,16 @@ class AgentMemory:
 
     def export(self) -> Iterator[str]:
         """Yield every memory as a line of JSON, with its vector, oldest first. Nothing is held meanwhile."""
-        after: UUID | None = None
-        while points := self._store.points(self.collection, limit=EXPORTED_AT_ONCE, after=after):
+        return (line for _, line in self.export_after(None))
+
+    def export_after(self, after: UUID | None, *, at_once: int = EXPORTED_AT_ONCE) -> Iterator[tuple[UUID, str]]:
+        """Yield the lines of an export that follow a memory, each with the id of its own."""
+        while points := self._store.points(self.collection, limit=at_once, after=after):
             space = self._store.space(self.collection)
             if space is None:  # it was cleared meanwhile
                 return
             for point in points:
-                yield to_line(point, space)
+                yield point.memory.id, to_line(point, space)
             after = points[-1].memory.id
 
     def restore(self, lines: Iterable[str | bytes], *, watch: Watch | None = None) -> Restored:
@@ -193,8 +196,23 @@ class AgentMemory:
             EmbeddingsUnavailable: the model's server makes no vectors.
             DimensionsChanged: the memory was made with another embedding.
         """
-        now = datetime.now(UTC)
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        return self.restore_numbered(numbered, now=datetime.now(UTC), watch=watch)
+
+    def restore_numbered(
+        self, lines: Iterable[tuple[int, str | bytes]], *, now: datetime, watch: Watch | None = None
+    ) -> Restored:
+        """Keep memories of an export, or of a part of one.
+
+        Args:
+            lines: each with its number, by which a mistake is told.
+            now: when memories were made that do not tell it.
+            watch: of the work that this is part of.
+
+        Raises:
+            As `restore`.
+        """
+        numbered = iter(lines)
         count = embedded = 0
         while part := list(islice(numbered, IMPORTED_AT_ONCE)):
             read = [self._read(number, line, now) for number, line in part]

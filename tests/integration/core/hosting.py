@@ -12,6 +12,8 @@ from settings import load_settings
 from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues, Slot
 from tasks.keeper import Keeper
+from tasks.request_desk import RequestDesk
+from tasks.request_queues import RequestQueues
 from tests.integration.core.world import World
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
@@ -26,6 +28,7 @@ from workspace.leases import Leases
 from workspace.llm import Probe
 from workspace.memory.agent_memories import AgentMemories
 from workspace.names import WorkspaceKey
+from workspace.tenure import Tenure
 
 TTL, FENCE, RENEWAL = 3.0, 2.0, 0.5
 """Seconds: short, so that a test waits for little, and long enough for a machine that is busy."""
@@ -61,15 +64,19 @@ class OneNode:
         self.queues = AgentQueues(Admission(slots=100))
         self.alerts = Alerts(self.client, EventPublisher(self.client, buffer_size=10, buffer_ttl=10))
         self.cache = AgentCache(size=100, ttl=60, client=self.client, alerts=self.alerts)
+        self.memories = AgentMemories(load_settings(), self.client)
+        self.desk = RequestDesk(self.memories, self.client, tenure_of=self._tenure)
+        self.requests = RequestQueues(self.desk)
         self.recover: Callable[[WorkspaceKey], int] = self._note_recovery
         self.services = HostServices(
             claims=self.claims,
             consumers=self.queues,
+            requests=self.requests,
             cache=self.cache,
             health=AgentHealth(self.database, probe=lambda _: Probe.UNKNOWN, interval=60),
             bus=AgentBus(self.outgoing),
             alerts=self.alerts,
-            memories=AgentMemories(load_settings(), self.client),
+            memories=self.memories,
             recover=self._recover_now,
             fence_after=self.fence,
             grace=self.grace,
@@ -84,6 +91,10 @@ class OneNode:
             is_busy=lambda key: self.queues.running_of(key) > 0,
             resumed=self._attach_needed,
         )
+
+    def _tenure(self, key: WorkspaceKey) -> Tenure | None:
+        space = self.spaces.get(key)
+        return space.tenure if space else None
 
     def _attach_needed(self) -> None:
         """What a node's housekeeping does soon after."""

@@ -15,6 +15,8 @@ from models.tenancy import Database
 from settings import load_settings
 from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues
+from tasks.request_desk import RequestDesk
+from tasks.request_queues import RequestQueues
 from tasks.sender import web_sender
 from tests.integration.core.moves import accept
 from tests.integration.core.world import World, make_world
@@ -59,14 +61,16 @@ def space(free: World, wire: Proxy, queues: AgentQueues) -> Iterator[HostedSpace
     app = web_sender(settings)
     wired = build_database(settings, application_name="closing-tests")
     alerts = Alerts(client, EventPublisher(client, buffer_size=10, buffer_ttl=10))
+    memories = AgentMemories(settings, client)
     services = HostServices(
         claims=Claims(wired, Leases(client, ttl=10), node_id=f"closing-{uuid4().hex}"),
         consumers=queues,
+        requests=RequestQueues(RequestDesk(memories, client, tenure_of=lambda _: None)),
         cache=AgentCache(size=10, ttl=60, client=client, alerts=alerts),
         health=AgentHealth(wired, probe=lambda _: Probe.UNKNOWN, interval=60),
         bus=AgentBus(app),
         alerts=alerts,
-        memories=AgentMemories(settings, client),
+        memories=memories,
         recover=lambda _: 0,
         fence_after=8,
         grace=1,
