@@ -127,6 +127,7 @@ class Settings(BaseSettings):
 
     # HTTP ---------------------------------------------------------------------------------------------------
     max_body_bytes: int = Field(1_048_576, gt=0)
+    max_import_bytes: int = Field(1_073_741_824, gt=0, description="body of an import of memories; read as a stream")
     rate_limit: str = Field("100/minute", description="requests a user; event streams have limits of their own")
     rate_limit_message_cost: int = Field(2, ge=1, description="requests that a message counts as")
     rate_limit_streams: str = Field("3000/minute", description="event streams a user opens")

@@ -7,6 +7,7 @@ from api.admin import admin_workspaces
 from api.agents import agents
 from api.approvals import approvals
 from api.chat import chat
+from api.context import context
 from api.docs import docs
 from api.errors import init_errors
 from api.event_hub import EventHub
@@ -54,7 +55,7 @@ def create_app(web: Web | None = None) -> Flask:
             streams_per_user=settings.max_streams_per_user,
         ),
     )
-    mount(app, projects, workspaces, agents, chat, events, approvals, tool_calls, admin_workspaces)
+    mount(app, projects, workspaces, agents, context, chat, events, approvals, tool_calls, admin_workspaces)
     app.register_blueprint(operations)
     app.register_blueprint(docs)
     openapi.app = app

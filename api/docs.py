@@ -6,8 +6,11 @@ from pathlib import Path
 
 from flask import Blueprint, Response, jsonify, send_from_directory
 
-from api.events import NDJSON, SSE
+from api.events import SSE
 from api.http import openapi
+from api.repeats import HEADER
+from api.streaming import NDJSON
+from workspace.idempotency import MOST_CHARACTERS
 
 docs = Blueprint("docs", __name__, url_prefix="/my")
 
@@ -36,6 +39,14 @@ _PREFER = {
     "example": "wait=30",
     "description": "`wait=N` (RFC 7240): hold the response up to N seconds, until the run has ended.",
 }
+_REPEAT = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+    "description": "The request's own name: sent again under it, it adds nothing.",
+}
+_LINES = {"required": True, "content": {NDJSON: {"schema": {"type": "string"}}}}
 _APPLIED = {"schema": {"type": "string"}, "description": "`wait=N`: how long the response could have been held."}
 
 
@@ -76,4 +87,11 @@ def _document() -> object:
             content = operations["get"]["responses"]["200"]["content"]
             schema = content.pop("application/json")
             content.update({NDJSON: schema, SSE: schema})
+        if path.endswith("/context/"):
+            operations["post"]["parameters"].append(_REPEAT)
+        if path.endswith("/context/export/"):
+            content = operations["get"]["responses"]["200"]["content"]
+            content[NDJSON] = content.pop("application/json")
+        if path.endswith("/context/import/"):
+            operations["post"]["requestBody"] = _LINES
     return spec

@@ -16,6 +16,7 @@ from api.http import Resource, account, key, project_url, web
 from api.limits import STREAMS, limited
 from api.schemas.common import RequestModel
 from api.streamed_events import Closed, EventId, Gap, Item, Reader, StreamedEvent, as_sse, parse_id
+from api.streaming import NDJSON, bound_writes
 from workspace.errors import ErrorCode, InvalidInput, NotFound, Unavailable
 from workspace.event_publisher import NO_EVENT
 from workspace.events import Event, Heartbeat, Payload, StreamError, StreamGap, encode, with_id
@@ -32,10 +33,7 @@ log = structlog.get_logger(__name__)
 
 events = Resource("events")
 
-NDJSON: Final = "application/x-ndjson"
 SSE: Final = "text/event-stream"
-WRITE_TIMEOUT: Final = 60.0
-"""Seconds."""
 BATCH: Final = 200
 """Events written at once to a reader that lags behind."""
 
@@ -68,7 +66,7 @@ def stream_events(session_id: UUID, query: EventQuery) -> Response:
     if not web().chats.exists(key(), session_id):
         raise NotFound
     wire = request.accept_mimetypes.best_match([NDJSON, SSE], default=NDJSON)
-    _bound_writes()
+    bound_writes()
     stream = _Stream(session_id, sse=wire == SSE)
     body = stream.open(cursor)
     STREAMS_OPENED.labels("sse" if wire == SSE else "ndjson").inc()
@@ -77,13 +75,6 @@ def stream_events(session_id: UUID, query: EventQuery) -> Response:
         content_type=f"{wire}; charset=utf-8",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"},
     )
-
-
-def _bound_writes() -> None:
-    """Give up on a reader whose connection takes nothing: it would be waited for past every end of its stream."""
-    connection = request.environ.get("gunicorn.socket")
-    if connection is not None:
-        connection.settimeout(WRITE_TIMEOUT)
 
 
 def _cursor(query: EventQuery) -> str | None:

@@ -12,10 +12,10 @@ from workspace.strict_json import JsonValue, loads
 
 
 class UnsupportedContentType(Exception):
-    """The body must be sent as application/json."""
+    """The body must be sent as something else."""
 
-    def __init__(self) -> None:
-        self.detail = "the body must be sent as application/json"
+    def __init__(self, wanted: str = "application/json") -> None:
+        self.detail = f"the body must be sent as {wanted}"
         super().__init__(self.detail)
 
 

@@ -68,6 +68,17 @@ class InvalidInput(RequestError):
     code = ErrorCode.VALIDATION_ERROR
 
 
+class InvalidLine(InvalidInput):
+    """A line of an import is no memory."""
+
+    def __init__(self, detail: str, *, line: int, stored: int) -> None:
+        super().__init__(f"Line {line}: {detail}")
+        self.line = line
+        """Its number, from 1."""
+        self.stored = stored
+        """Memories that stood before it, which are kept."""
+
+
 class AgentNameTaken(RequestError):
     """An agent of this name exists in the project."""
 

@@ -81,6 +81,10 @@ class WorkspaceKey(NamedTuple):
         """Return the key of an agent's cached config."""
         return f"{self.prefix}agent:{agent_id}:config"
 
+    def memory_repeat(self, agent_id: UUID, name: str) -> str:
+        """Return the key under which a client's name for what an agent is to remember is kept."""
+        return f"{self.prefix}agent:{agent_id}:memory-repeat:{name}"
+
     def embedding(self, digest: str) -> str:
         """Return the key of a text's cached embedding. Within a tenant: a hit tells that the text was seen before."""
         return f"{self.prefix}embedding:{digest}"

@@ -25,7 +25,9 @@ LONGEST_LINE = 1_000_000
 """Bytes: a text of the longest kind with a vector of 4096 dimensions takes a tenth."""
 
 
-class _Embedding(BaseModel):
+class ExportedVector(BaseModel):
+    """A vector, and what made it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(max_length=500)
@@ -33,7 +35,9 @@ class _Embedding(BaseModel):
     vector: str
 
 
-class _Line(BaseModel):
+class ExportedMemory(BaseModel):
+    """One line."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: UUID | None = None
@@ -45,7 +49,10 @@ class _Line(BaseModel):
     run_id: UUID | None = None
     task_id: UUID | None = None
     provenance: Provenance | None = None
-    embedding: _Embedding | None = None
+    embedding: ExportedVector | None = None
+
+
+_NO_SPACE = VectorSpace("", 0)
 
 
 class Imported(NamedTuple):
@@ -59,7 +66,7 @@ class Imported(NamedTuple):
 def to_line(point: Point, space: VectorSpace) -> str:
     """Return a memory as a line, with its end."""
     memory = point.memory
-    line = _Line(
+    line = ExportedMemory(
         id=memory.id,
         created_at=memory.created_at,
         text=memory.text,
@@ -69,7 +76,7 @@ def to_line(point: Point, space: VectorSpace) -> str:
         run_id=memory.run_id,
         task_id=memory.task_id,
         provenance=memory.provenance,
-        embedding=_Embedding(model=space.model, dimensions=space.dimensions, vector=to_text(point.vector)),
+        embedding=ExportedVector(model=space.model, dimensions=space.dimensions, vector=to_text(point.vector)),
     )
     return line.model_dump_json() + "\n"
 
@@ -88,7 +95,7 @@ def of_line(line: str | bytes, space: VectorSpace, *, now: datetime | None = Non
     if len(line) > LONGEST_LINE:
         raise InvalidInput("The line is too long.")
     try:
-        read = _Line.model_validate(strict_json.loads(line.encode() if isinstance(line, str) else line))
+        read = ExportedMemory.model_validate(strict_json.loads(line.encode() if isinstance(line, str) else line))
         id_ = read.id or memory_id(read.created_at or now or datetime.now(UTC), "import", read.text)
         milliseconds_of(id_)
     except ValidationError as error:
@@ -110,7 +117,16 @@ def of_line(line: str | bytes, space: VectorSpace, *, now: datetime | None = Non
     return Imported(memory, _vector(read.embedding, space))
 
 
-def _vector(embedding: _Embedding | None, space: VectorSpace) -> Vector | None:
+def check_line(line: bytes) -> None:
+    """Find out whether a line is a memory, whatever its vector.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    of_line(line, _NO_SPACE)
+
+
+def _vector(embedding: ExportedVector | None, space: VectorSpace) -> Vector | None:
     if embedding is None or VectorSpace(embedding.model, embedding.dimensions) != space:
         return None
     try:

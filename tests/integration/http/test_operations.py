@@ -143,7 +143,8 @@ def test_every_operation_has_its_parameters_bodies_and_answers(document: dict[st
         assert all(each["required"] is True for each in in_path.values()), where
         assert ("requestBody" in operation) == (method in {"post", "put"} and not path.endswith(WITHOUT_A_BODY)), where
         if "requestBody" in operation:
-            assert "application/json" in operation["requestBody"]["content"], where
+            kind = "application/x-ndjson" if path.endswith("/import/") else "application/json"
+            assert kind in operation["requestBody"]["content"], where
         assert {"401", "404"} <= set(operation["responses"]), where
         assert any(status.startswith("2") for status in operation["responses"]), where
         for status, response in operation["responses"].items():
@@ -179,6 +180,18 @@ def test_the_document_says_that_a_bearer_token_is_needed(document: dict[str, Any
     (name,) = (name for name, scheme in schemes.items() if (scheme["type"], scheme.get("scheme")) == ("http", "bearer"))
     for method, path, operation in operations(document):
         assert {name: []} in operation.get("security", document.get("security", [])), (method, path)
+
+
+def test_the_document_says_what_an_export_an_import_and_a_key_are(document: dict[str, Any]) -> None:
+    of_memory = {
+        (method, path.partition("/context/")[2]): each
+        for method, path, each in operations(document)
+        if "/context/" in path
+    }
+    assert set(of_memory["get", "export/"]["responses"]["200"]["content"]) == {"application/x-ndjson"}
+    assert set(of_memory["post", "import/"]["requestBody"]["content"]) == {"application/x-ndjson"}
+    named = {(each["in"], each["name"]) for each in of_memory["post", ""]["parameters"]}
+    assert ("header", "Idempotency-Key") in named
 
 
 def test_the_document_says_what_an_event_stream_is(document: dict[str, Any]) -> None:

@@ -19,8 +19,10 @@ from workspace import errors
 from workspace.errors import (
     AgentQueueFull,
     CodelabError,
+    DimensionsChanged,
     ErrorCode,
     InvalidInput,
+    InvalidLine,
     NotFound,
     RequestError,
     RunFailure,
@@ -74,8 +76,16 @@ def test_codes_on_the_wire_stay() -> None:
     } <= {code.value for code in ErrorCode}  # fmt: skip
 
 
+ARGUMENTS: dict[type[CodelabError], dict[str, Any]] = {
+    AgentQueueFull: {"queued": 7, "limit": 7, "retry_after": 2.4},
+    DimensionsChanged: {"expected": "a-model (8 dimensions)", "got": "a-model (16 dimensions)"},
+    InvalidLine: {"detail": "There is no text.", "line": 3, "stored": 2},
+}
+"""Of the errors that need some."""
+
+
 def _sample(kind: type[CodelabError]) -> CodelabError:
-    return kind(queued=7, limit=7, retry_after=2.4) if kind is AgentQueueFull else kind()  # type: ignore[call-arg]
+    return kind(**ARGUMENTS.get(kind, {}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
