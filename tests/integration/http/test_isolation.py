@@ -32,6 +32,8 @@ class View:
 
     success: int
     body: dict[str, Any] | None = None
+    lines: bytes | None = None
+    """What is sent instead of a body of JSON."""
 
 
 AGENT = {"name": "helper", "system_prompt": "Another one."}
@@ -52,6 +54,15 @@ VIEWS = {
     "delete_agent": View(204),
     "agent_status": View(200),
     "agent_metrics": View(200),
+    "list_memories": View(200),
+    "add_memories": View(201, {"items": [{"text": "planted"}]}),
+    "search_memories": View(200, {"query": "private", "min_score": -1}),
+    "forget_memories": View(200),
+    "forget_memory": View(204),
+    "prune_memories": View(200, {"keep": 0}),
+    "memory_stats": View(200),
+    "export_memories": View(200),
+    "import_memories": View(200, lines=b'{"text": "planted"}\n'),
     "list_sessions": View(200),
     "create_session": View(201, {"title": "taken over"}),
     "get_session": View(200),
@@ -92,13 +103,14 @@ class Place:
     approval_id: str
     grant_id: str
     call_id: str
+    memory_id: str
 
     def ids(self) -> dict[str, str]:
         """The ids by the names that routes have for them."""
         return vars(self)
 
 
-UNKNOWN = Place(*(str(uuid4()) for _ in range(7)))
+UNKNOWN = Place(*(str(uuid4()) for _ in range(8)))
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,15 @@ def furnish(client: ApiClient, project_id: str, *, answered: bool) -> Place:
     accepted = client.send(session["id"], "[say=private] a private question")
     if answered:
         client.wait_for_run(accepted)
-    return Place(project_id, agent["id"], session["id"], accepted["run_id"], **questions(client, project_id))
+    (memory,) = client.post(f"agents/{agent['id']}/context/", {"items": [{"text": "a private memory"}]}).json()["items"]
+    return Place(
+        project_id,
+        agent["id"],
+        session["id"],
+        accepted["run_id"],
+        memory_id=memory["id"],
+        **questions(client, project_id),
+    )
 
 
 def questions(client: ApiClient, project_id: str) -> dict[str, str]:
@@ -156,6 +176,12 @@ def move_in(client: ApiClient, database: Database, *, answered: bool = True) -> 
     return owner
 
 
+def memories(client: ApiClient, place: Place) -> list[str]:
+    """Return the ids of what a place's agent was told to remember."""
+    items = client.get(f"agents/{place.agent_id}/context/", interaction_type="note").json()["items"]
+    return [item["id"] for item in items]
+
+
 @pytest.fixture(scope="module")
 def alice(make_user: MakeUser, database: Database) -> Owner:
     return move_in(make_user(), database)
@@ -168,9 +194,10 @@ def bob(make_user: MakeUser, database: Database) -> Owner:
 
 def call(client: ApiClient, route: Route, values: dict[str, str]) -> httpx.Response:
     """Call a route; of an event stream only the head is read."""
-    request = client.http.build_request(
-        route.method, client.url + route.path(**values), headers=client.authorization, json=VIEWS[route.view].body
-    )
+    view = VIEWS[route.view]
+    sent = {"json": view.body} if view.lines is None else {"content": view.lines}
+    headers = client.authorization | ({} if view.lines is None else {"Content-Type": "application/x-ndjson"})
+    request = client.http.build_request(route.method, client.url + route.path(**values), headers=headers, **sent)
     response = client.http.send(request, stream=True)
     if response.headers.get("Content-Type", "").startswith("application/json"):
         response.read()
@@ -222,6 +249,9 @@ def test_what_is_not_the_callers_is_the_same_404_and_stays_as_it_is(
     known = {name: likeness(answer) for name, answer in answers.items()}
     assert len(set(map(repr, known.values()))) == 1, known
     assert rows_of(database, alice.user_id, bob.user_id) == before
+    for owner in (alice, bob):
+        for place in (owner.default, owner.second):
+            assert memories(owner.client.inside(place.project_id), place) == [place.memory_id]
 
 
 def test_the_404_is_the_same_for_every_route_and_for_no_route_at_all(bob: Owner) -> None:
@@ -259,7 +289,13 @@ def test_lists_show_nothing_of_another_user(alice: Owner, bob: Owner) -> None:
 def test_lists_of_one_project_show_nothing_of_the_other(bob: Owner) -> None:
     for here, there in ((bob.default, bob.second), (bob.second, bob.default)):
         inside = bob.client.inside(here.project_id)
-        for path in ("agents/", "chat/sessions/", f"chat/{here.session_id}/messages/", f"chat/{here.session_id}/runs/"):
+        for path in (
+            "agents/",
+            "chat/sessions/",
+            f"chat/{here.session_id}/messages/",
+            f"chat/{here.session_id}/runs/",
+            f"agents/{here.agent_id}/context/",
+        ):
             answer = inside.get(path)
             assert answer.json()["total"] > 0
             assert not {each for each in there.ids().values() if each in answer.text}, path
@@ -271,6 +307,7 @@ def test_the_short_address_is_the_default_project(bob: Owner) -> None:
     for path in (
         "agents/",
         f"agents/{ids.agent_id}/",
+        f"agents/{ids.agent_id}/context/",
         "chat/sessions/",
         f"chat/sessions/{ids.session_id}/",
         f"chat/{ids.session_id}/messages/",

@@ -2,6 +2,7 @@
 
 import json
 import string
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tests.conftest import MakeUser
 from tests.support.answers import error
 from tests.support.api import ApiClient
+from tests.support.contexts import Context
 from tests.support.offline import build_app
 from tests.support.routes import Route, guarded
 
@@ -297,6 +299,87 @@ def test_no_header_brings_a_500(asker: ApiClient, header: str, value: bytes) -> 
         ],
     )
     assert answer.status_code in {400, 404, 422}, answer.text
+
+
+# Anything at all, of a memory ---------------------------------------------------------------------------------------
+
+MEMORY_POSTS = ("", "search/", "prune/", "import/")
+moments = st.datetimes().map(str) | st.sampled_from(["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1e300"])
+oddities = (
+    values | moments | st.uuids().map(str) | st.sampled_from(["note", "tool", "", "\x00", "ffffffff-ffff-7fff-bfff"])
+)
+memory_fields = st.sampled_from(
+    [
+        *("text", "query", "interaction_type", "success", "since", "until", "session_id", "run_id", "created_at"),
+        *("min_score", "limit", "cursor", "older_than", "keep", "dry_run", "id", "embedding", "items"),
+    ]
+)
+memory_bodies = st.dictionaries(memory_fields, oddities, max_size=5)
+
+
+@pytest.fixture(scope="module")
+def remembering(make_user: MakeUser) -> Iterator[Context]:
+    """An agent that remembers something whatever is asked of it."""
+    context = Context.of_new_agent(make_user())
+    context.add("something")
+    yield context
+    assert context.client.get(context.path()).status_code == 200
+
+
+@hypothesis_settings(quick, max_examples=20)
+@given(body=memory_bodies | memory_bodies.map(lambda item: {"items": [item]}))
+@example(body={"text": "x", "embedding": {"model": "stand-in-embedding", "dimensions": 384, "vector": "AA=="}})
+@example(body={"text": "x", "embedding": {"model": "stand-in-embedding", "dimensions": 384, "vector": "!" * 2_048}})
+@example(
+    body={"text": "x", "embedding": {"model": "stand-in-embedding", "dimensions": 384, "vector": "//9/fw==" * 256}}
+)
+@example(body={"text": "x", "embedding": {"model": "\x7f", "dimensions": 65_536, "vector": ""}})
+@example(body={"query": "\U0001f600" * 8_000, "limit": 100})
+@example(body={"query": "x", "min_score": 5e-324})
+@example(body={"keep": 0, "older_than": "9999-12-31T23:59:59.999999Z"})
+def test_no_body_brings_a_memory_to_a_500(remembering: Context, body: dict[str, Any]) -> None:
+    content = json.dumps(body).encode(errors="surrogatepass")
+    for rest in MEMORY_POSTS:
+        kind = "application/x-ndjson" if rest == "import/" else "application/json"
+        answer = remembering.client.request(
+            "POST", remembering.path(rest), content=content, headers={"Content-Type": kind}
+        )
+        assert answer.status_code in REFUSALS | {200, 201}, answer.text
+
+
+@hypothesis_settings(quick, max_examples=20)
+@given(content=st.binary(max_size=200) | st.text(st.sampled_from('{}[]",:tex\\u0d8\n\r ')).map(str.encode))
+@example(content=b'{"text": "x"}\x00\n')
+def test_no_lines_bring_a_memory_to_a_500(remembering: Context, content: bytes) -> None:
+    assert remembering.send_lines(content).status_code in {200, 422}
+
+
+LONG_LINES: dict[str, bytes] = {
+    "empty": b"\n" * 100_000,
+    "many": b'{"text": "x"}\n' * 300,
+    "deep": b"[" * 2_000_000,
+    "a long number": b'{"text": ' + b"1" * 900_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("content", LONG_LINES.values(), ids=LONG_LINES)
+def test_no_long_lines_bring_a_memory_to_a_500(remembering: Context, content: bytes) -> None:
+    assert remembering.send_lines(content).status_code in {200, 422}
+
+
+@hypothesis_settings(quick, max_examples=20)
+@given(query=st.dictionaries(memory_fields | text, oddities.map(str), max_size=4), id_=st.uuids().map(str) | text)
+@example(query={}, id_="ffffffff-ffff-7fff-bfff-ffffffffffff")
+@example(query={"cursor": "ffffffff-ffff-7fff-bfff-ffffffffffff"}, id_="0" * 36)
+@example(query={"cursor": "00000000-0000-7000-8000-000000000000"}, id_="00000000-0000-7000-8000-000000000000")
+@example(query={"since": "inf"}, id_="x")
+@example(query={"until": "-1e400"}, id_="x")
+@example(query={"since": "99999999999999999999"}, id_="x")
+def test_no_query_and_no_id_brings_a_memory_to_a_500(remembering: Context, query: dict[str, str], id_: str) -> None:
+    one = f"{quote(id_, safe='')}/"
+    for method, rest in [("GET", ""), ("GET", "stats/"), ("GET", "export/"), ("DELETE", one), ("DELETE", "")]:
+        answer = remembering.client.request(method, remembering.path(rest), params=query)
+        assert answer.status_code in {200, 204, 308, 404, 405, 422}, answer.text
 
 
 # What every answer carries ------------------------------------------------------------------------------------------
