@@ -59,6 +59,9 @@ from workspace.memory.host_calling import HostCalling
 from workspace.memory.remote import RemoteMemories
 from workspace.memory.store import MOST_AT_ONCE
 from workspace.oversight import Oversight
+from workspace.recall import Recall
+from workspace.rememberer import Rememberer
+from workspace.remembering import Remembering
 from workspace.reports import Reports
 from workspace.request_queue import RequestQueue
 from workspace.resuming import Resumption
@@ -73,12 +76,14 @@ from workspace.sweeping.orphaned_files import OrphanedFiles
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
 from workspace.sweeping.unanswered import Unanswered
+from workspace.sweeping.unremembered import Unremembered
 from workspace.sweeping.untold import Untold
 from workspace.task_waits import TaskWaits
 from workspace.tools.catalogue import CATALOGUE
 from workspace.tools.client_calls import ToolCalls
 from workspace.tools.executor import ToolExecutor
 from workspace.tools.ledger import ToolLedger
+from workspace.tools.memory_port import OwnMemory
 from workspace.tools.registry import Resources, ToolRegistry
 from workspace.tools.toolbox import ToolServices
 from workspace.user_cap import UserCap
@@ -184,6 +189,7 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
         user_cap=user_cap,
         survey=WorkspaceStore(database, Surveyor(Reports(client), queue_limit=settings.agent_queue_limit)),
         alerts=alerts,
+        remembering=Remembering(database),
         queue_limit=settings.agent_queue_limit,
         remember_host=settings.agent_idle_timeout / 2,
     )
@@ -257,8 +263,8 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     leases = Leases(core.client, ttl=settings.node_lease_ttl)
     claims = Claims(core.database, leases, node_id=node_id, data_id=data_dir_id(settings.data_dir))
     queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
-    resources = _resources(settings)
     memories = AgentMemories(settings, redis_client(settings, url=settings.cache))
+    resources = _resources(settings, memories)
     orphaned_files = OrphanedFiles(core.database, resources.files)
     model = ModelClient(settings)
     health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
@@ -289,6 +295,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         grace=settings.node_shutdown_grace,
     )
     manager = WorkerSpaceManager(core.services._replace(host=host))
+    rememberer = Rememberer(core.services.remembering, memories, node_id=node_id, is_host=manager.is_sure_host)
     direct_run = DirectRun(
         settings=settings,
         ledger=Ledger(core.database, history_messages=settings.history_messages, user_task_cap=settings.user_task_cap),
@@ -301,6 +308,8 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         user_cap=core.user_cap,
         waits=TaskWaits(core.client),
         tools=_tools(core, resources),
+        recall=Recall(memories, core.publisher, settings),
+        remember=rememberer.hint,
     )
     parts = NodeParts(
         settings=settings,
@@ -315,6 +324,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         orphaned_files=orphaned_files,
         sandbox=resources.sandbox,
         memories=memories,
+        rememberer=rememberer,
         bus=core.services.bus,
         cache=core.services.cache,
         health=health,
@@ -326,7 +336,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     return Node(parts)
 
 
-def _resources(settings: Settings) -> Resources:
+def _resources(settings: Settings, memories: AgentMemories) -> Resources:
     identity = identity_of_commands(uid=settings.sandbox_uid, gid=settings.sandbox_gid)
     files = WorkspaceFiles(
         settings.data_dir / "files",
@@ -337,7 +347,7 @@ def _resources(settings: Settings) -> Resources:
         owner=None if identity.is_worker else Owner(identity.uid, identity.gid),
         output_limit=settings.tool_output_limit,
     )
-    return Resources(files=files, sandbox=build_sandbox(settings, identity))
+    return Resources(files=files, sandbox=build_sandbox(settings, identity), memory=OwnMemory(memories))
 
 
 def _tools(core: _Core, resources: Resources) -> ToolServices:
@@ -372,6 +382,7 @@ def _sweeper(core: _Core, lost_hosts: LostHosts, orphaned_files: OrphanedFiles) 
         task_deadline=settings.task_deadline,
     )
     untold = Untold(core.database, core.publisher)
+    unremembered = Unremembered(core.database, core.services.bus)
     unanswered = Unanswered(core.database, core.approvals, core.tool_calls, warning=settings.approval_warning)
     return Sweeper(
         core.database,
@@ -388,6 +399,8 @@ def _sweeper(core: _Core, lost_hosts: LostHosts, orphaned_files: OrphanedFiles) 
             "placed": lost_hosts.place,
             "sent": outbox.send,
             "announced": untold.announce,
+            "unremembered": unremembered.place,
+            "not_remembered": unremembered.give_up,
             "stuck": overdue.tell_stuck,
             "orphaned_files": orphaned_files.look,
         },

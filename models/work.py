@@ -24,6 +24,10 @@ def _among(column: str, statuses: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(status)) for status in statuses)})"
 
 
+REMEMBERED = (TaskStatus.COMPLETED, TaskStatus.FAILED)
+"""How a task ends that becomes a memory of its agent. What was cancelled was not wanted."""
+
+
 class Run(Base, WithId, WithCreated, TenantOwned):
     """The answering of one user message."""
 
@@ -117,6 +121,11 @@ class Task(Base, WithId, WithCreated, TenantOwned):
             postgresql_where=text(_among("status", TaskStatus.active())),
         ),
         Index("ix_tasks_run_id", "run_id"),
+        Index(
+            "ix_tasks_unremembered",
+            "finished_at",
+            postgresql_where=text(f"remembered_at IS NULL AND {_among('status', REMEMBERED)}"),
+        ),
     )
 
     project_id: Mapped[UUID] = mapped_column()
@@ -142,3 +151,8 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     result: Mapped[str | None] = mapped_column(Text)
     error: Mapped[Json | None] = mapped_column()
     usage: Mapped[Json] = mapped_column(default=dict)
+    recalled: Mapped[Json | None] = mapped_column()
+    """`{memories: [...]}` that the model was shown, from its first turn with tools until the task ends: a task that is
+    resumed shows it the same ones."""
+    remembered_at: Mapped[datetime | None] = mapped_column()
+    """When it became a memory of its agent, or it was decided that it does not; the outbox of what is remembered."""

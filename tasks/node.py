@@ -64,6 +64,7 @@ class Node:
         self._keeper.start()
         self._ears.start()
         self._housekeeping.start()
+        self._parts.rememberer.start()
         # The first command need not wait for it, and whoever reads the log learns whether there will be one.
         beside("sandbox_probe", self._parts.sandbox.probe)
 
@@ -85,7 +86,7 @@ class Node:
         self._stopping.set()
         self._ended.set()
         try:
-            for part in (self._keeper, self._ears, self._housekeeping):
+            for part in (self._keeper, self._ears, self._housekeeping, self._parts.rememberer):
                 part.stop()
             self.requests.stop()
             for key in [*self.manager.cleanup_all(), *self._parts.claims.release_all()]:

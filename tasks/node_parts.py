@@ -17,6 +17,7 @@ from workspace.direct_run import DirectRun
 from workspace.leases import Leases
 from workspace.manager import WorkerSpaceManager
 from workspace.memory.agent_memories import AgentMemories
+from workspace.rememberer import Rememberer
 from workspace.reports import Reports
 from workspace.sandbox import Sandbox
 from workspace.sweeping import Sweeper
@@ -40,6 +41,7 @@ class NodeParts:
     orphaned_files: OrphanedFiles
     sandbox: Sandbox
     memories: AgentMemories
+    rememberer: Rememberer
     bus: AgentBus
     cache: AgentCache
     health: AgentHealth

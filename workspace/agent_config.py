@@ -34,6 +34,20 @@ class AgentLimits(BaseModel):
     max_output_tokens: int | None = Field(None, ge=1, le=1_000_000, description="of one model turn")
 
 
+class AgentMemoryConfig(BaseModel):
+    """What the agent remembers by itself; what is null falls back to the system's settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(
+        default=True, strict=True, description="false: nothing is looked up and nothing is kept, by its tools neither"
+    )
+    top_k: int | None = Field(None, ge=1, le=100, strict=True, description="memories that a message finds at most")
+    min_score: float | None = Field(
+        None, ge=-1, le=1, allow_inf_nan=False, description="how like the message they must be"
+    )
+
+
 class AgentConfig(BaseModel):
     """What a person sets of an agent. A change of it bumps the agent's version."""
 
@@ -49,3 +63,4 @@ class AgentConfig(BaseModel):
     capabilities: tuple[Capability, ...] = Field((), max_length=64, description="what the orchestrator may ask it for")
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False)
     limits: AgentLimits = AgentLimits()
+    memory: AgentMemoryConfig = AgentMemoryConfig()

@@ -139,7 +139,10 @@ def _end_tasks(session: Session, tasks: Collection[UUID], ending: Ending) -> Non
         update(Task)
         .where(Task.id.in_(tasks))
         .values(
-            status=end_status(ending.reason)[0], finished_at=utc_now(), error=ending.failure.model_dump(mode="json")
+            status=end_status(ending.reason)[0],
+            finished_at=utc_now(),
+            error=ending.failure.model_dump(mode="json"),
+            recalled=None,
         )
         .execution_options(synchronize_session=False)
     )

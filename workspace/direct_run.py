@@ -39,12 +39,14 @@ from workspace.events import (
     Usage,
 )
 from workspace.history import fit, prompt
-from workspace.interruptible import StopSignal
+from workspace.interruptible import LONGEST_SLICE, Interrupted, StopSignal, Watch
 from workspace.ledger import HeldBack, Host, Ledger, QueuedTask, Settled, StartedTask
 from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
 from workspace.names import WorkspaceKey
 from workspace.patience import patiently
 from workspace.progress import Backoff
+from workspace.recall import Recall
+from workspace.recollection import to_row, with_memories
 from workspace.runner import AgentRunner, Assignment, Failed, Final, Pause
 from workspace.task_waits import TaskWaits
 from workspace.tools.toolbox import TaskTools, ToolServices
@@ -92,7 +94,14 @@ class DirectRun:
         user_cap: UserCap,
         waits: TaskWaits,
         tools: ToolServices,
+        recall: Recall,
+        remember: Callable[[], None],
     ) -> None:
+        """Take what it needs.
+
+        Args:
+            remember: told of each task that ended, after everybody else was; it must not wait for anything.
+        """
         self._settings = settings
         self._ledger = ledger
         self._publisher = publisher
@@ -104,6 +113,8 @@ class DirectRun:
         self._user_cap = user_cap
         self._waits = waits
         self._tools = tools
+        self._recall = recall
+        self._remember = remember
 
     def execute(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host, slot: Slot) -> bool:
         """Run one task to its end, in the slot that it holds.
@@ -166,13 +177,19 @@ class DirectRun:
             messages=self._settings.history_messages,
             tokens=self._settings.history_tokens,
         )
+        deadline = time.monotonic() + min(seconds, self._settings.task_deadline) - task.ran_seconds
+        try:
+            watch = Watch(stop, deadline=deadline, on_wait=lambda: LONGEST_SLICE)
+            memories = self._recall.of(task, config, conversation, watch)
+        except Interrupted as interrupt:
+            return Failed(failure=interrupt.failure, usage=Usage())
         assignment = Assignment(
             agent=str(task.agent_id),
             config=config,
             model=config.model or self._settings.default_model,
-            messages=prompt(config.system_prompt, conversation),
-            tools=TaskTools(task, config, self._tools),
-            deadline=time.monotonic() + min(seconds, self._settings.task_deadline) - task.ran_seconds,
+            messages=prompt(with_memories(config.system_prompt, memories), conversation),
+            tools=TaskTools(task, config, self._tools, recalled=to_row(memories)),
+            deadline=deadline,
             first_attempt=1 + (task.attempt - 1) * self._settings.model_max_attempts,
         )
         scope = _scope(task)
@@ -252,6 +269,7 @@ class DirectRun:
             self._send(settled.next_task)
         if settled.crowded:
             self._let_go(task.key.user_id)
+        self._remember()
 
 
 def _label(outcome: Final | Failed) -> str:

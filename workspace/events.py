@@ -23,6 +23,7 @@ from models.statuses import (
     ToolExecution,
 )
 from workspace.errors import ErrorCode
+from workspace.memory.memories import InteractionType
 from workspace.names import WorkspaceKey
 
 
@@ -53,6 +54,14 @@ class EventType(StrEnum):
     ERROR = "error"
     HEARTBEAT = "heartbeat"
     STREAM_GAP = "stream_gap"
+
+
+class ContextStatus(StrEnum):
+    """What came of looking into an agent's memory."""
+
+    OK = "ok"
+    EMPTY = "empty"  # nothing in it is like the message
+    UNAVAILABLE = "unavailable"  # the run goes on without
 
 
 class AlertKind(StrEnum):
@@ -136,6 +145,30 @@ class TaskStarted(Payload):
     agent_id: UUID
     agent_name: str
     attempt: int
+
+
+class RetrievedMemory(BaseModel):
+    """A memory that the model is shown; its text is in the agent's memory alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: UUID
+    score: float = Field(description="how like the message it is, at most 1")
+    interaction_type: InteractionType
+    created_at: datetime
+
+
+class ContextRetrieved(Payload):
+    """The agent's memory was looked into for what is like the message."""
+
+    event_type = EventType.CONTEXT_RETRIEVED
+
+    agent_id: UUID
+    agent_name: str
+    items: tuple[RetrievedMemory, ...] = Field(description="the most like it first")
+    status: ContextStatus
+    detail: str | None = Field(description="why it is unavailable")
+    duration: float = Field(description="seconds")
 
 
 class TaskProgress(Payload):

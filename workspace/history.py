@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from models.statuses import MessageRole
 
@@ -14,6 +15,8 @@ class PastMessage(NamedTuple):
 
     role: MessageRole
     content: str
+    run_id: UUID | None = None
+    """Of which run it is a part."""
 
 
 def estimate_tokens(text: str) -> int:

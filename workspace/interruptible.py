@@ -118,6 +118,23 @@ class Watch:
             self.stop.sleep(min(left, self.before_wait()))
 
 
+class AskingWatch(Watch):
+    """The watch of work that asks by a call whether it has to end, and does nothing else while it waits."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        """Make a watch.
+
+        Args:
+            check: raises `Interrupted` when the work has to end.
+        """
+        super().__init__(StopSignal(), deadline=float("inf"), on_wait=lambda: LONGEST_SLICE)
+        self._check = check
+
+    def check(self) -> None:
+        """See `Watch`."""
+        self._check()
+
+
 _thread = threading.local()
 
 

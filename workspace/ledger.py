@@ -55,6 +55,8 @@ class StartedTask:
     started_at: datetime
     ran_seconds: float
     """Of its own running time before this start."""
+    recalled: Json | None
+    """What an earlier start showed the model of the agent's memory; null before the first turn with tools."""
     newest_messages: list[PastMessage]
     """Of the session up to this run, newest first."""
 
@@ -152,7 +154,8 @@ class Ledger:
             attempt=row.attempts,
             started_at=started_at,
             ran_seconds=row.ran_seconds,
-            newest_messages=[PastMessage(role, content) for role, content in found],
+            recalled=row.recalled,
+            newest_messages=[PastMessage(*message) for message in found],
         )
 
     def complete(self, task: StartedTask, text: str, usage: Usage) -> Settled | None:

@@ -33,7 +33,7 @@ def _of_task(column: Any) -> Any:
 
 
 LOCK_USER = TenantStatement(
-    select(_messages.c.role, _messages.c.content)
+    select(_messages.c.role, _messages.c.content, _messages.c.run_id)
     .select_from(_users.join(_messages, _messages.c.user_id == _users.c.id))
     .where(
         _users.c.id == tenant(),
@@ -53,6 +53,7 @@ _of_started = (
     _tasks.c.agent_version,
     _tasks.c.attempts,
     _tasks.c.ran_seconds,
+    _tasks.c.recalled,
 )
 _startable = (
     _tasks.c.user_id == tenant(),
@@ -123,7 +124,7 @@ _end: dict[str, Any] = {
 _ended_task = (
     update(_tasks)
     .where(*_own_task)
-    .values(status=bindparam("task_status"), **_end)
+    .values(status=bindparam("task_status"), recalled=None, **_end)
     .returning(_tasks.c.run_id, _tasks.c.session_id, _tasks.c.project_id, _tasks.c.agent_id, _tasks.c.agent_name)
     .cte("ended_task")
 )

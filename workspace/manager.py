@@ -87,6 +87,12 @@ class WorkerSpaceManager:
         with self._lock:
             return [space for space in self._spaces.values() if space.hosted]
 
+    def is_sure_host(self, key: WorkspaceKey) -> bool:
+        """Return whether this process hosts a workspace, and nobody else can at this moment."""
+        space = self.get(key)
+        tenure = space.host.tenure if space and space.host else None
+        return tenure is not None and tenure.is_sure and not tenure.suspended and not tenure.closing
+
     def get_user_project_count(self, user_id: UUID) -> int:
         """Return how many workspaces of a user this process has."""
         return sum(key.user_id == user_id for key in self._keys())

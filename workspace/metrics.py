@@ -72,6 +72,17 @@ MEMORY_REQUESTS_SERVED = Counter(
     "codelab_memory_requests_served_total", "Questions that came to this node as a host", ["op", "outcome"]
 )
 REQUEST_QUEUES_OPEN = Gauge("codelab_request_queues_open", "Workspaces whose requests this node consumes")
+MEMORY_RECALLS = Counter("codelab_memory_recalls_total", "Looks into memory before an answer", ["outcome"])
+MEMORY_RECALL_SECONDS = Histogram(
+    "codelab_memory_recall_seconds", "Time that a look into memory held an answer up", buckets=_FAST
+)
+INTERACTIONS_REMEMBERED = Counter(
+    "codelab_interactions_remembered_total", "Answered or failed messages that were seen to", ["outcome"]
+)
+INTERACTIONS_DUE = Gauge(
+    "codelab_interactions_due", "Ended tasks of this node's workspaces that are not remembered yet"
+)
+INTERACTIONS_DUE_AGE = Gauge("codelab_interactions_due_age_seconds", "For how long the oldest of these has waited")
 EMBEDDING_LOOKUPS = Counter("codelab_embedding_lookups_total", "Texts whose vectors were looked for", ["result"])
 
 TOOL_CALLS = Counter("codelab_tool_calls_total", "Tools carried out here", ["tool", "outcome"])

@@ -32,6 +32,7 @@ from workspace.intake import Accepted, Intake, NewMessage
 from workspace.metrics import MESSAGES_ACCEPTED
 from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest
+from workspace.remembering import Remembering
 from workspace.space_settings import SpaceSettings
 from workspace.space_store import SpaceStore
 from workspace.survey import WorkspaceStore
@@ -78,6 +79,7 @@ class SpaceServices(NamedTuple):
     user_cap: UserCap
     survey: WorkspaceStore
     alerts: Alerts
+    remembering: Remembering
     queue_limit: int
     remember_host: float
     """Seconds for which a process trusts that a node still consumes the queue of an agent that it had a message for."""
@@ -380,6 +382,20 @@ class UserWorkerSpace:
             NotFound: no such agent in the project.
         """
         return self._services.agents.metrics(self.key, agent_id)
+
+    # -- memory ----------------------------------------------------------------------------------------------
+
+    def forget_pending(
+        self, *, agent_id: UUID | None = None, run_id: UUID | None = None, session_id: UUID | None = None
+    ) -> int:
+        """See that ended tasks which are not remembered yet never are; all arguments count together.
+
+        To be called before memories are removed: what is stored later would undo that.
+
+        Returns:
+            How many tasks these were.
+        """
+        return self._services.remembering.forget(self.key, agent_id=agent_id, run_id=run_id, session_id=session_id)
 
     # -- seeing it -------------------------------------------------------------------------------------------
 

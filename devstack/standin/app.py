@@ -86,7 +86,11 @@ class Server:
         """Embed texts."""
         body = _json_body()
         answer = embeddings.response(body)
-        self._remember("", body)
+        record = self._remember("", body)
+        decision = self._rules.decide_embedding(embeddings.texts_of(body["input"]))
+        if disturbed := _disturbed(decision):
+            return disturbed
+        record["served"] = True
         return _json(answer)
 
     def models(self) -> Response:
@@ -95,15 +99,7 @@ class Server:
 
     def model(self, name: str) -> Response:
         """Look a model up. Every name is one, unless a rule disturbs its look-ups."""
-        decision = self._rules.decide_lookup(name)
-        if decision.fail is not None:
-            return _failure(decision.fail, decision)
-        client = Client(request.environ.get("gunicorn.socket"))
-        if not client.wait(decision.silent):
-            return Response(status=CLIENT_CLOSED_REQUEST)
-        if decision.break_after is not None:
-            client.hang_up()
-        return _json(protocol.model(name))
+        return _disturbed(self._rules.decide_lookup(name)) or _json(protocol.model(name))
 
     def health(self) -> Response:
         """Say that the server runs."""
@@ -159,6 +155,18 @@ def _respond(conversation: Conversation, decision: Decision, client: Client, rec
         client.hang_up()
     record["served"] = True
     return _json(protocol.completion(conversation, answer))
+
+
+def _disturbed(decision: Decision) -> Response | None:
+    """Disturb a request that has a short answer, as it was decided; `None`: it is to be answered."""
+    if decision.fail is not None:
+        return _failure(decision.fail, decision)
+    client = Client(request.environ.get("gunicorn.socket"))
+    if not client.wait(decision.silent):
+        return Response(status=CLIENT_CLOSED_REQUEST)
+    if decision.break_after is not None:
+        client.hang_up()
+    return None
 
 
 def _failure(status: int, decision: Decision) -> Response:

@@ -50,7 +50,7 @@ def response(body: Any) -> dict[str, Any]:
     """
     if not isinstance(body, dict):
         raise BadRequestError("the body must be a JSON object")
-    texts = _texts(body.get("input"))
+    texts = texts_of(body.get("input"))
     dimensions = body.get("dimensions") or DEFAULT_DIMENSIONS
     if not isinstance(dimensions, int) or not 1 <= dimensions <= MAXIMUM_DIMENSIONS:
         raise BadRequestError(f"'dimensions' must be a number from 1 to {MAXIMUM_DIMENSIONS}")
@@ -65,7 +65,7 @@ def response(body: Any) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": body.get("model"), "usage": used}
 
 
-def _texts(given: Any) -> list[str]:
+def texts_of(given: Any) -> list[str]:
     """The texts to embed; lists of token numbers stand for the text of their numbers."""
     many = given if isinstance(given, list) and not all(isinstance(each, int) for each in given) else [given]
     texts = [" ".join(map(str, each)) if isinstance(each, list) else each for each in many]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ from devstack.standin.conversation import Conversation
 from devstack.standin.directives import parse_message, parse_rule
 from devstack.standin.script import Limited, Script, ScriptError
 
-PLACES = ("user", "system", "model", "lookup")
-"""Where a rule looks. `model` is the model's name in conversations and look-ups, `lookup` the same in look-ups only."""
+PLACES = ("user", "system", "model", "lookup", "embedding")
+"""Where a rule looks. `model` is the model's name in conversations and look-ups, `lookup` the same in look-ups only;
+`embedding` is the texts that are to be embedded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +48,10 @@ class Rule:
     def applies_to_lookup(self, model: str) -> bool:
         """Whether the rule is meant for a look-up of this model."""
         return self.place in {"model", "lookup"} and self.pattern.search(model) is not None
+
+    def applies_to_embedding(self, text: str) -> bool:
+        """Whether the rule is meant for the embedding of a text."""
+        return self.place == "embedding" and self.pattern.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,15 @@ class RuleBook:
 
     def decide_lookup(self, model: str) -> Decision:
         """The disturbances of a look-up: those of the first rule that applies, counted apart from conversations."""
-        rule = next((rule for rule in self._rules if rule.applies_to_lookup(model)), None)
+        return self._disturbances(rule for rule in self._rules if rule.applies_to_lookup(model))
+
+    def decide_embedding(self, texts: Iterable[str]) -> Decision:
+        """The disturbances of an embedding: those of the first rule that applies to one of its texts."""
+        text = "\n".join(texts)
+        return self._disturbances(rule for rule in self._rules if rule.applies_to_embedding(text))
+
+    def _disturbances(self, rules: Iterator[Rule]) -> Decision:
+        rule = next(rules, None)
         ruled = rule.script if rule else Script()
 
         def due(name: str) -> float | None:

@@ -17,7 +17,7 @@ from devstack import banner
 from models.statuses import RunStatus
 from settings import Settings
 from tests.support.routes import administrative, guarded, routes
-from workspace.agent_config import AgentConfig, AgentLimits
+from workspace.agent_config import AgentConfig, AgentLimits, AgentMemoryConfig
 from workspace.events import Envelope, EventType, Failure, Payload, Usage
 from workspace.health import DEGRADING, ReasonCode
 from workspace.memory.memories import InteractionType, Memory, Point, Provenance, VectorSpace
@@ -126,9 +126,12 @@ def test_the_table_of_reasons_has_each_with_its_status() -> None:
 def _fields_of_a_config() -> dict[str, str]:
     """Return the fields of an agent's config, and of its limits, with their defaults as JSON."""
     fields: dict[str, Any] = {
-        name: field for name, field in AgentConfig.model_fields.items() if field.annotation is not AgentLimits
+        name: field
+        for name, field in AgentConfig.model_fields.items()
+        if field.annotation not in {AgentLimits, AgentMemoryConfig}
     }
     fields |= {f"limits.{name}": field for name, field in AgentLimits.model_fields.items()}
+    fields |= {f"memory.{name}": field for name, field in AgentMemoryConfig.model_fields.items()}
     shown = {name: "required" if field.is_required() else field.default for name, field in fields.items()}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in shown.items()}
 

@@ -119,6 +119,8 @@ def test_celery_is_set_up_as_the_design_says(celery_app: Any) -> None:
 SYSTEM_SESSIONS = {
     "workspace/announcements.py",
     "workspace/claims.py",
+    "workspace/remembering.py",
+    "workspace/sweeping/unremembered.py",
     "workspace/sweeping/orphaned_files.py",
     "workspace/sweeping/lost_hosts.py",
     "workspace/sweeping/outbox.py",

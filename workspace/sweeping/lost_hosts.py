@@ -200,6 +200,6 @@ def _end_task(session: Session, task: _Lost, status: TaskStatus, error: Json) ->
     session.execute(
         update(Task)
         .where(Task.id == task.task_id)
-        .values(status=status, finished_at=utc_now(), error=error)
+        .values(status=status, finished_at=utc_now(), error=error, recalled=None)
         .execution_options(synchronize_session=False)
     )

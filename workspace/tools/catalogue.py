@@ -4,6 +4,7 @@ from typing import Final
 
 from workspace.tools.commands import execute_command
 from workspace.tools.files import list_directory, read_file, write_file
+from workspace.tools.memory import remember, search_context
 from workspace.tools.registry import Tool
 
-CATALOGUE: Final[tuple[Tool, ...]] = (read_file, write_file, list_directory, execute_command)
+CATALOGUE: Final[tuple[Tool, ...]] = (read_file, write_file, list_directory, execute_command, search_context, remember)

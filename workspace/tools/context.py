@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from workspace.names import WorkspaceKey
@@ -17,11 +19,19 @@ class WorkspaceContext:
     run_id: UUID
     task_id: UUID
     agent_id: UUID
+    agent_name: str
 
     @property
     def key(self) -> WorkspaceKey:
         """The workspace, which is all that a tool can reach."""
         return WorkspaceKey(self.user_id, self.project_id)
+
+
+class CallMark(NamedTuple):
+    """Which call of its task a use of a tool is: what is made twice under one mark is made once."""
+
+    call_id: str
+    asked_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ class ToolErrorCode(StrEnum):
     QUOTA_EXCEEDED = "quota_exceeded"
     COMMAND_NOT_ALLOWED = "command_not_allowed"
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"
+    MEMORY_UNAVAILABLE = "memory_unavailable"
     TIMEOUT = "timeout"
     REJECTED = "rejected"  # the owner said no
     APPROVAL_EXPIRED = "approval_expired"  # the owner did not answer in time

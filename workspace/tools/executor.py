@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from models import Json
 from workspace.interruptible import Interrupted
 from workspace.metrics import TOOL_CALLS, TOOL_SECONDS
-from workspace.tools.context import Clock, WorkspaceContext
+from workspace.tools.context import CallMark, Clock, WorkspaceContext
 from workspace.tools.errors import ToolError, ToolErrorCode
 from workspace.tools.registry import Resources, Tool, ToolParams, ToolRegistry, ToolUse
 from workspace.tools.results import ToolResult, as_answer
@@ -61,6 +61,7 @@ class ToolExecutor:
         *,
         allowed: Collection[str],
         clock: Clock,
+        call: CallMark,
     ) -> ToolResult:
         """Use a tool; whatever goes wrong in it is a result.
 
@@ -70,7 +71,7 @@ class ToolExecutor:
         began = time.monotonic()
         result = ToolResult.failure(ToolErrorCode.CANCELLED, "The task was stopped.")
         try:
-            result = self._execute(context, name, params, allowed=allowed, clock=clock)
+            result = self._execute(context, name, params, allowed=allowed, clock=clock, call=call)
         finally:
             seconds = time.monotonic() - began
             TOOL_CALLS.labels(self._label(name), result.error_code or "ok").inc()
@@ -98,10 +99,11 @@ class ToolExecutor:
         *,
         allowed: Collection[str],
         clock: Clock,
+        call: CallMark,
     ) -> ToolResult:
         try:
             tool, checked = self.check(name, params, allowed)
-            return self._limited(tool.function(ToolUse(context, self._resources, clock), checked))
+            return self._limited(tool.function(ToolUse(context, self._resources, clock, call), checked))
         except ToolError as error:
             return ToolResult.of_error(error)
         except Interrupted:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from models import ApprovalRequest, Run, Task, TaskTurn, ToolCall, Workspace, utc_now
+from models import ApprovalRequest, Json, Run, Task, TaskTurn, ToolCall, Workspace, utc_now
 from models.statuses import ApprovalStatus, RunMode, RunStatus, TaskStatus, ToolCallStatus, ToolExecution
 from models.tenancy import Database
 from workspace.cancellation import failure_of
@@ -88,12 +88,20 @@ class ToolLedger:
             usage = total(usage, Usage.model_validate(turn.usage))
         return SoFar("\n\n".join(turn.said for turn in turns if turn.said), usage)
 
-    def open_turn(self, task: StartedTask, turn_id: UUID, make: Callable[[Session], TurnRows]) -> None:
+    def open_turn(
+        self,
+        task: StartedTask,
+        turn_id: UUID,
+        make: Callable[[Session], TurnRows],
+        *,
+        recalled: Json | None = None,
+    ) -> None:
         """Write a turn with its calls and what is asked of the owner, all or nothing; once, however often it is tried.
 
         Args:
             turn_id: of the turn.
             make: makes the rows, within the transaction.
+            recalled: what the model was shown of the agent's memory: with the first turn it has to be kept.
         """
         with self._database.tenant_session(task.key.user_id) as session:
             _lock_own(session, task)
@@ -104,6 +112,13 @@ class ToolLedger:
             session.add_all(rows.calls)
             session.flush()
             session.add_all(rows.approvals)
+            if recalled is not None:
+                session.execute(
+                    update(Task)
+                    .where(Task.id == task.id)
+                    .values(recalled=recalled)
+                    .execution_options(synchronize_session=False)
+                )
             session.commit()
 
     def turn(self, task: StartedTask, number: int) -> list[ToolCall]:

@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict
 
 from models import Json
 from workspace.errors import InvalidInput
-from workspace.tools.context import Clock, WorkspaceContext
+from workspace.tools.context import CallMark, Clock, WorkspaceContext
 
 if TYPE_CHECKING:
     from workspace.files import WorkspaceFiles
     from workspace.sandbox import Sandbox
+    from workspace.tools.memory_port import OwnMemory
 
 
 class ToolParams(BaseModel):
@@ -36,6 +37,7 @@ class Resources(NamedTuple):
 
     files: "WorkspaceFiles"
     sandbox: "Sandbox"
+    memory: "OwnMemory"
 
 
 class ToolUse(NamedTuple):
@@ -44,6 +46,7 @@ class ToolUse(NamedTuple):
     context: WorkspaceContext
     resources: Resources
     clock: Clock
+    call: CallMark
 
 
 ToolFunction = Callable[[ToolUse, Any], Json]

@@ -26,11 +26,12 @@ from workspace.patience import patiently
 from workspace.runner import CallTools
 from workspace.tools.arguments import ParsedCall, parse_calls
 from workspace.tools.client_calls import request_event, result_event
-from workspace.tools.context import Clock, WorkspaceContext
+from workspace.tools.context import CallMark, Clock, WorkspaceContext
 from workspace.tools.digest import digest
 from workspace.tools.errors import ToolError, ToolErrorCode
 from workspace.tools.executor import ToolExecutor
 from workspace.tools.ledger import ToolLedger, TurnRows, approved, used_ids
+from workspace.tools.memory import MEMORY_TOOLS
 from workspace.tools.results import ToolResult, as_answer
 from workspace.tools.risk import Risk, RiskLevel, assess
 from workspace.tools.transcript import AnsweredCall, ToolTurn, Waits
@@ -67,15 +68,24 @@ class _Planned(NamedTuple):
 class TaskTools:
     """What one task does with tools. The runner's only way to anything outside of the model."""
 
-    def __init__(self, task: StartedTask, config: AgentConfig, services: ToolServices) -> None:
+    def __init__(
+        self, task: StartedTask, config: AgentConfig, services: ToolServices, *, recalled: Json | None = None
+    ) -> None:
+        """Take what it needs.
+
+        Args:
+            recalled: what the model is shown of the agent's memory, kept with the first turn.
+        """
         self._task = task
-        self._allowed: Collection[str] = frozenset(config.tools)
+        self._recalled = recalled
+        allowed = frozenset(config.tools)
+        self._allowed: Collection[str] = allowed if config.memory.enabled else allowed - MEMORY_TOOLS
         self._services = services
         self._usage = NO_USAGE
         self._used: frozenset[str] = frozenset()
         self._answered = 0
         self.at_work = False
-        self.definitions: Sequence[Json] = services.executor.offered(self._allowed) if config.tools else ()
+        self.definitions: Sequence[Json] = services.executor.offered(self._allowed) if self._allowed else ()
         self._context = WorkspaceContext(
             user_id=task.key.user_id,
             project_id=task.key.project_id,
@@ -83,6 +93,7 @@ class TaskTools:
             run_id=task.run_id,
             task_id=task.id,
             agent_id=task.agent_id,
+            agent_name=task.agent_name,
         )
 
     def past(self, clock: Clock) -> list[ToolTurn] | Waits:
@@ -142,7 +153,8 @@ class TaskTools:
             )
             return TurnRows(said, calls, asked)
 
-        patiently(lambda: self._services.ledger.open_turn(self._task, turn_id, rows))
+        recalled = self._recalled if number == 1 else None
+        patiently(lambda: self._services.ledger.open_turn(self._task, turn_id, rows, recalled=recalled))
         self._tell(*(result_event(call) for call in done), *(required(approval) for approval in asked))
 
     def _plan(self, session: Session, number: int, parsed: Sequence[ParsedCall]) -> list[_Planned]:
@@ -241,7 +253,12 @@ class TaskTools:
             return _SPENT
         self.at_work = True
         result = self._services.executor.execute(
-            self._context, call.tool, call.arguments, allowed=self._allowed, clock=clock
+            self._context,
+            call.tool,
+            call.arguments,
+            allowed=self._allowed,
+            clock=clock,
+            call=CallMark(call.call_id, call.created_at),
         )
         self.at_work = False
         return result

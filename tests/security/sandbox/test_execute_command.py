@@ -1,17 +1,19 @@
 """The tool: what a model asks for, and what it is told."""
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from pydantic import ValidationError
 
+from models import utc_now
 from tests.support.cage import IDENTITY, LIMITS, Cage, steady_clock
 from workspace.files import WorkspaceFiles
 from workspace.sandbox import Sandbox
 from workspace.tools.command_policy import CommandPolicy
 from workspace.tools.commands import ExecuteCommand, execute_command
-from workspace.tools.context import Clock, WorkspaceContext
+from workspace.tools.context import CallMark, Clock, WorkspaceContext
 from workspace.tools.errors import ToolError, ToolErrorCode
 from workspace.tools.output import json_size
 from workspace.tools.registry import Resources, ToolUse
@@ -25,8 +27,11 @@ def use_of(cage: Cage, *, sandbox: Sandbox | None = None, files: WorkspaceFiles 
         run_id=uuid4(),
         task_id=uuid4(),
         agent_id=uuid4(),
+        agent_name="helper",
     )
-    return ToolUse(context, Resources(files or cage.files, sandbox or cage.sandbox), steady_clock())
+    no_memory: Any = None
+    resources = Resources(files or cage.files, sandbox or cage.sandbox, no_memory)
+    return ToolUse(context, resources, steady_clock(), CallMark("call-1", utc_now()))
 
 
 def test_a_command_runs_in_the_workspace_of_the_task(cage: Cage) -> None:

@@ -13,10 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from models import utc_now
 from tests.support.ground import files_at, names_in, new_ground, new_key, refused
 from workspace.files import WorkspaceFiles, WriteMode
 from workspace.names import WorkspaceKey
-from workspace.tools.context import Clock, WorkspaceContext
+from workspace.tools.context import CallMark, Clock, WorkspaceContext
 from workspace.tools.errors import ToolErrorCode as Code
 from workspace.tools.files import list_directory, read_file, write_file
 from workspace.tools.output import json_size
@@ -31,10 +32,11 @@ def use_of(files: WorkspaceFiles, key: WorkspaceKey, **changes: Any) -> ToolUse:
         run_id=uuid4(),
         task_id=uuid4(),
         agent_id=uuid4(),
+        agent_name="helper",
     )
-    no_sandbox: Any = None
+    nothing: Any = None
     clock = Clock(check=changes.get("check", lambda: None), seconds_left=lambda: 60.0)
-    return ToolUse(context, Resources(files, no_sandbox), clock)
+    return ToolUse(context, Resources(files, nothing, nothing), clock, CallMark("call-1", utc_now()))
 
 
 def call(tool: Tool, use: ToolUse, **params: Any) -> Any:

@@ -8,12 +8,12 @@ import pytest
 import structlog
 from pydantic import Field
 
-from models import Json
+from models import Json, utc_now
 from models.statuses import ToolCallStatus
 from workspace.errors import Cancelled, DeadlineExceeded, NotFound
 from workspace.interruptible import Interrupted
 from workspace.metrics import TOOL_CALLS
-from workspace.tools.context import Clock, WorkspaceContext
+from workspace.tools.context import CallMark, Clock, WorkspaceContext
 from workspace.tools.errors import ToolError, ToolErrorCode
 from workspace.tools.executor import SHOWN_MISTAKES, ToolExecutor
 from workspace.tools.registry import Resources, ToolParams, ToolRegistry, ToolUse, tool
@@ -70,10 +70,17 @@ def watch(use: ToolUse, params: Nothing) -> Json:
 
 
 CONTEXT = WorkspaceContext(
-    user_id=uuid4(), project_id=uuid4(), session_id=uuid4(), run_id=uuid4(), task_id=uuid4(), agent_id=uuid4()
+    user_id=uuid4(),
+    project_id=uuid4(),
+    session_id=uuid4(),
+    run_id=uuid4(),
+    task_id=uuid4(),
+    agent_id=uuid4(),
+    agent_name="helper",
 )
+CALL = CallMark("call-1", utc_now())
 REGISTRY = ToolRegistry([echo, refuse, crash, misbehave, answer_oddly, watch])
-RESOURCES = Resources(None, None)  # type: ignore[arg-type]  # no tool here reaches for one
+RESOURCES = Resources(None, None, None)  # type: ignore[arg-type]  # no tool here reaches for one
 
 
 @pytest.fixture
@@ -94,7 +101,7 @@ def use(
     check: Any = at_ease,
 ) -> ToolResult:
     clock = Clock(check=check, seconds_left=lambda: 7.0)
-    return executor.execute(CONTEXT, name, params or {}, allowed=allowed, clock=clock)
+    return executor.execute(CONTEXT, name, params or {}, allowed=allowed, clock=clock, call=CALL)
 
 
 def failure(result: ToolResult) -> tuple[str | None, str]:

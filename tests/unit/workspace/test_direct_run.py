@@ -38,6 +38,7 @@ def a_task(**changes: Any) -> StartedTask:
         "attempt": 1,
         "started_at": utc_now(),
         "ran_seconds": 0.0,
+        "recalled": None,
         "newest_messages": [PastMessage(MessageRole.USER, "hello")],
     }
     return StartedTask(**values | changes)
@@ -45,6 +46,13 @@ def a_task(**changes: Any) -> StartedTask:
 
 def a_config(**changes: Any) -> AgentConfig:
     return AgentConfig(name="helper", **changes)
+
+
+class NoMemory:
+    """Remembers nothing."""
+
+    def of(self, *_: Any) -> tuple[()]:
+        return ()
 
 
 class Runner:
@@ -76,6 +84,8 @@ def assigned(settings: Settings, task: StartedTask, config: AgentConfig | None) 
         runner=runner,  # type: ignore[arg-type]
         load_config=lambda *_: config,
         tools=ToolServices(executor, *[None] * 5),  # type: ignore[arg-type]
+        recall=NoMemory(),  # type: ignore[arg-type]
+        remember=lambda: None,
         **parts,
     )
     outcome = run._answer(task, StopSignal())

@@ -32,7 +32,6 @@ PAYLOADS = {kind.event_type: kind for kind in Payload.__subclasses__()}
 TO_COME = {
     EventType.TASK_PLAN_CREATED,
     EventType.PLAN_REQUEST,
-    EventType.CONTEXT_RETRIEVED,
 }
 """Types whose payload is not written yet. One that has its payload must leave this list."""
 
