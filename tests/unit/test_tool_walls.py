@@ -32,10 +32,13 @@ from workspace.files import WorkspaceFiles
 from workspace.interruptible import Watch
 from workspace.ledger import Ledger
 from workspace.llm import ModelClient
+from workspace.memory.agent_memories import AgentMemories
+from workspace.memory.agent_memory import AgentMemory
 from workspace.runner import AgentRunner, CallTools, Toolbox
 from workspace.sandbox import Sandbox
 from workspace.tools.executor import ToolExecutor
 from workspace.tools.ledger import ToolLedger
+from workspace.tools.memory_port import OwnMemory
 from workspace.tools.registry import ToolRegistry
 from workspace.tools.toolbox import TaskTools, ToolServices
 from workspace.tools.transcript import ToolTurn, Waits
@@ -56,6 +59,9 @@ RESOURCES: tuple[type, ...] = (
     ToolExecutor,
     WorkspaceFiles,
     Sandbox,
+    AgentMemories,
+    AgentMemory,
+    OwnMemory,
     io.IOBase,
     socket.socket,
 )

@@ -23,6 +23,7 @@ from workspace.intake import Accepted
 from workspace.interruptible import StopSignal
 from workspace.ledger import Host
 from workspace.llm import ModelClient
+from workspace.memory.agent_memories import AgentMemories
 from workspace.names import TaskName
 from workspace.sweeping import Sweeper
 from workspace.tools.catalogue import CATALOGUE
@@ -33,7 +34,7 @@ from workspace.tools.registry import Tool, ToolRegistry
 TOOLS = ("read_file", "write_file", "list_directory")
 
 
-CLOSED = (Database, redis.Redis, ModelClient)
+CLOSED = (Database, redis.Redis, ModelClient, AgentMemories)
 """What has connections of its own."""
 
 Part = TypeVar("Part")
