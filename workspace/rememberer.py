@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
@@ -161,7 +162,10 @@ class Rememberer:
             self._trials = {task_id: trial for task_id, trial in self._trials.items() if task_id in kept}
 
     def _groups(self, due: Sequence[DueTask]) -> list[_Group]:
-        """Return what is stored together, of the workspaces that are this node's; what ended first at first."""
+        """Return what is stored together, of the workspaces that are this node's, in the order of their turns.
+
+        What failed before comes last: were it first, and for ever, it would be the only one that is tried.
+        """
 
         def of(task: DueTask) -> tuple[str, str, str]:
             alone = str(task.task_id) if task.task_id in self._trials else ""
@@ -172,7 +176,12 @@ class Rememberer:
             together = sorted(tasks, key=lambda task: task.ended_at)
             groups.append(_Group(together[0].key, together[0].agent_id, together))
         hosted = {group.key: self._is_host(group.key) for group in groups}
-        return sorted((group for group in groups if hosted[group.key]), key=lambda group: group.tasks[0].ended_at)
+        return sorted((group for group in groups if hosted[group.key]), key=self._turn)
+
+    def _turn(self, group: _Group) -> tuple[int, datetime]:
+        """Return by what groups are ordered: how often they failed, then when they ended."""
+        trial = self._trials.get(group.tasks[0].task_id)
+        return (trial.failures if trial else 0, group.tasks[0].ended_at)
 
     def _tried(self, group: _Group) -> BaseException | None:
         """See to a group; returns what kept it from that. On a thread of its own, so it notes nothing."""

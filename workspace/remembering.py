@@ -60,7 +60,8 @@ class Backlog(NamedTuple):
     oldest: datetime | None
 
 
-_DUE = and_(Task.remembered_at.is_(None), Task.status.in_(REMEMBERED))
+DUE = and_(Task.remembered_at.is_(None), Task.status.in_(REMEMBERED), Task.finished_at.is_not(None))
+"""What has to be remembered."""
 
 
 class Remembering:
@@ -93,7 +94,7 @@ class Remembering:
             )
             .join(Workspace, and_(Workspace.user_id == Task.user_id, Workspace.project_id == Task.project_id))
             .outerjoin(UserAgent, and_(UserAgent.user_id == Task.user_id, UserAgent.id == Task.agent_id))
-            .where(_DUE, Workspace.node_id == node_id)
+            .where(DUE, Workspace.node_id == node_id)
             .order_by(Task.finished_at)
             .limit(limit)
         )
@@ -109,7 +110,7 @@ class Remembering:
         query = (
             select(func.count(Task.id), func.min(Task.finished_at))
             .join(Workspace, and_(Workspace.user_id == Task.user_id, Workspace.project_id == Task.project_id))
-            .where(_DUE, Workspace.node_id == node_id)
+            .where(DUE, Workspace.node_id == node_id)
         )
         with self._database.system_session("interactions to remember") as session:
             return Backlog(*session.execute(query).tuples().one())

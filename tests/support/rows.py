@@ -8,7 +8,10 @@ from sqlalchemy import select
 from models import Base, User
 from models.tenancy import Database
 
-IN_MOTION = {("workspaces", name) for name in ("alive_until", "node_id", "epoch", "state")} | {("runs", "announced_at")}
+IN_MOTION = {("workspaces", name) for name in ("alive_until", "node_id", "epoch", "state")} | {
+    ("runs", "announced_at"),
+    ("tasks", "remembered_at"),
+}
 """Columns that nodes keep writing while nobody asks for anything."""
 
 Rows = dict[str, list[tuple[Any, ...]]]

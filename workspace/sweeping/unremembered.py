@@ -7,19 +7,16 @@ from sqlalchemy import and_, select, update
 
 from models import Task, Workspace, utc_now
 from models.tenancy import Database
-from models.work import REMEMBERED
 from workspace.agent_bus import AgentBus
 from workspace.metrics import INTERACTIONS_REMEMBERED
 from workspace.names import WorkspaceKey
-from workspace.remembering import GIVE_UP_AFTER
+from workspace.remembering import DUE, GIVE_UP_AFTER
 from workspace.sweeping.sweeper import BATCH
 
 log = structlog.get_logger(__name__)
 
 PLACE_AFTER = timedelta(seconds=30)
 """A host remembers within the second; one that closes a workspace for good reason is not asked back at once."""
-
-_DUE = and_(Task.remembered_at.is_(None), Task.status.in_(REMEMBERED))
 
 
 class Unremembered:
@@ -34,7 +31,7 @@ class Unremembered:
         query = (
             select(Workspace.user_id, Workspace.project_id)
             .join(Task, and_(Task.user_id == Workspace.user_id, Task.project_id == Workspace.project_id))
-            .where(_DUE, Task.finished_at < utc_now() - PLACE_AFTER, Workspace.node_id.is_(None))
+            .where(DUE, Task.finished_at < utc_now() - PLACE_AFTER, Workspace.node_id.is_(None))
             .distinct()
             .limit(BATCH)
         )
@@ -44,7 +41,7 @@ class Unremembered:
 
     def give_up(self) -> int:
         """Note that what could not be stored for too long is not remembered."""
-        too_old = select(Task.id).where(_DUE, Task.finished_at < utc_now() - GIVE_UP_AFTER).limit(BATCH)
+        too_old = select(Task.id).where(DUE, Task.finished_at < utc_now() - GIVE_UP_AFTER).limit(BATCH)
         with self._database.system_session("interactions given up") as session:
             tasks = session.scalars(too_old).all()
             if not tasks:
