@@ -110,6 +110,28 @@ def test_every_migration_can_be_taken_back_and_applied_again(scratch: str) -> No
 
 
 @pytest.mark.stack
+def test_what_ended_before_agents_remembered_is_not_remembered_later(scratch: str) -> None:
+    """What is active at that moment is remembered when it ends."""
+    upgrade(scratch)
+    downgrade(scratch, "0003")
+    with engine_of(scratch).begin() as connection:
+        connection.execute(text("SET session_replication_role = replica"))  # no parents are needed
+        for status in ("queued", "running", "waiting", "completed", "failed", "cancelled"):
+            connection.execute(
+                text(
+                    "INSERT INTO tasks (id, user_id, project_id, session_id, run_id, agent_name, agent_version, "
+                    "status, send_count, attempts, usage, created_at) VALUES (gen_random_uuid(), gen_random_uuid(), "
+                    "gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'a', 1, :status, 0, 0, '{}', now())"
+                ),
+                {"status": status},
+            )
+    upgrade(scratch)
+    with engine_of(scratch).connect() as connection:
+        due = connection.execute(text("SELECT status FROM tasks WHERE remembered_at IS NULL ORDER BY status"))
+        assert [status for (status,) in due] == ["queued", "running", "waiting"]
+
+
+@pytest.mark.stack
 def test_migrating_twice_changes_nothing(scratch: str) -> None:
     for _ in range(2):
         upgrade(scratch)

@@ -70,7 +70,7 @@ def test_nobody_answers_and_the_run_goes_on_at_the_deadline(hurried: OwnSystem, 
     assert (call["status"], call["started_at"], call["result"]) == ("expired", None, result)
     with user.events(one.accepted["events_url"]) as stream:
         events = stream.until("run_completed")
-    assert plot(events, one.run_id)[3:9] == [
+    assert plot(events, one.run_id)[4:10] == [
         "approval_required",
         "task_waiting",
         "approval_expiring",

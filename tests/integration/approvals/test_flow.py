@@ -49,6 +49,7 @@ def test_what_was_approved_is_done_and_told_on_the_stream_as_in_the_rows(user: A
         "message_created",
         "direct_agent_call",
         "task_started",
+        "context_retrieved",
         "task_progress",
         "approval_required",
         "task_waiting",

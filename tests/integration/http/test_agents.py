@@ -20,6 +20,7 @@ DEFAULTS = {
     "capabilities": [],
     "temperature": None,
     "limits": {"timeout_seconds": None, "max_output_tokens": None},
+    "memory": {"enabled": True, "top_k": None, "min_score": None},
 }
 EVERYTHING = {
     "name": "writer",
@@ -30,6 +31,7 @@ EVERYTHING = {
     "capabilities": ["prose", "letters of any kind"],
     "temperature": 0.5,
     "limits": {"timeout_seconds": 60, "max_output_tokens": 1_000},
+    "memory": {"enabled": False, "top_k": 3, "min_score": 0.5},
 }
 LONGEST = "a" + "0_-" * 20 + "zz"
 
@@ -200,6 +202,13 @@ def test_a_bad_name_is_refused(user: ApiClient, name: Any) -> None:
         ("limits", {"timeout_seconds": "5"}),
         ("limits", {"timeout_seconds": True}),
         ("limits", {"unknown": 1}),
+        ("memory", None),
+        ("memory", {"enabled": "yes"}),
+        ("memory", {"top_k": 0}),
+        ("memory", {"top_k": 101}),
+        ("memory", {"top_k": "5"}),
+        ("memory", {"min_score": 1.1}),
+        ("memory", {"unknown": 1}),
         ("unknown", 1),
         ("user_id", "01a1fe10-8987-7355-b138-fc30b82271f8"),
         ("version", 7),

@@ -74,7 +74,7 @@ def test_a_run_whose_model_is_silent_ends_within_a_second(user: ApiClient, stand
     assert standin.witness(agent["id"]) == {"current": 0, "max": 1, "total": 2}
     with user.events(accepted["events_url"]) as stream:
         events = stream.until("run_completed")
-    told = ["message_created", "direct_agent_call", "task_started", "run_cancelled"]
+    told = ["message_created", "direct_agent_call", "task_started", "context_retrieved", "run_cancelled"]
     assert story(events, accepted["run_id"]) == told
 
 

@@ -14,6 +14,7 @@ STORY = [
     "direct_agent_call",
     "agent_status_changed",
     "task_started",
+    "context_retrieved",
     "task_progress",
     "task_completed",
     "message_created",

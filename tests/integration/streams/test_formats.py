@@ -79,6 +79,7 @@ def test_a_direct_message_is_told_in_this_order(reply: Reply) -> None:
         "message_created",
         "direct_agent_call",
         "task_started",
+        "context_retrieved",
         *["task_progress"] * pieces,
         "task_completed",
         "message_created",

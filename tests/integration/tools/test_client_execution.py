@@ -67,6 +67,7 @@ def test_the_client_is_asked_and_the_model_hears_its_answer(owner: ApiClient, st
         "message_created",
         "direct_agent_call",
         "task_started",
+        "context_retrieved",
         "task_progress",
         "tool_request",
         "task_waiting",

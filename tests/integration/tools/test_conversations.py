@@ -53,6 +53,7 @@ def test_a_conversation_of_three_turns(user: ApiClient, agent: dict[str, Any], s
         "message_created",
         "direct_agent_call",
         "task_started",
+        "context_retrieved",
         "task_progress",
         "tool_result",
         "task_progress",
