@@ -32,7 +32,10 @@ class BrokerQueues:
         """Delete a queue with what is on it; a broker that is away keeps it, which costs memory alone."""
         try:
             with self._app.connection_or_acquire() as connection, _channel(connection) as channel:
-                agent_queue(name)(channel).delete()
+                queue = agent_queue(name)(channel)
+                queue.delete()
+                if connection.transport.driver_type == "redis":
+                    queue.purge()  # there, kombu deletes what is bound to an exchange, and nothing here is
         except Exception as error:  # the broker's client raises whatever its transport does
             log.warning("queue_not_deleted", queue=name, error=repr(error))
 

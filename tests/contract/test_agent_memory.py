@@ -1,4 +1,7 @@
-"""An agent's memory as the rest of the system uses it: over both engines, with the stand-in's embeddings and Redis."""
+"""An agent's memory as the rest of the system uses it: over both engines, with the stand-in's embeddings and Redis.
+
+A third way is that of a process which has no engine, and asks one that has.
+"""
 
 import json
 from collections.abc import Iterator
@@ -11,13 +14,13 @@ import redis
 
 from models import new_id
 from settings import Settings, load_settings
+from tests.contract.asked_memories import AskedMemories
 from tests.contract.memory_stores import ADAPTERS, NO_SERVER, opened
 from tests.support.memories import START, memory
 from tests.support.scripted_server import Answer, scripted_server
 from workspace.errors import DimensionsChanged, EmbeddingsUnavailable, InvalidInput, MemoryUnavailable
 from workspace.memory.agent_memories import AgentMemories
-from workspace.memory.agent_memory import AgentMemory
-from workspace.memory.door import Pruned, Restored
+from workspace.memory.door import MemoryDoor, Pruned, Restored
 from workspace.memory.ids import memory_id
 from workspace.memory.memories import Filter, InteractionType, Memory, Provenance
 from workspace.memory.store import ContextStore
@@ -26,6 +29,7 @@ from workspace.names import Collection, WorkspaceKey
 
 pytestmark = [pytest.mark.stack, *(pytest.mark.filterwarnings(each) for each in NO_SERVER)]
 
+ASKED = "asked"
 MINUTE = timedelta(minutes=1)
 AGENT = new_id()
 
@@ -41,32 +45,44 @@ def cache(settings: Settings) -> Iterator[redis.Redis]:
         yield client
 
 
-@pytest.fixture(scope="module", params=ADAPTERS)
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContextStore]:
-    with opened(request.param, tmp_path_factory.mktemp("memory")) as store:
+@pytest.fixture(scope="module", params=[*ADAPTERS, ASKED])
+def way(request: pytest.FixtureRequest) -> str:
+    """How a memory is reached."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def store(way: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContextStore]:
+    with opened("edge" if way == ASKED else way, tmp_path_factory.mktemp("memory")) as store:
         yield store
 
 
 class Maker:
     """Makes memories with settings of their own."""
 
-    def __init__(self, settings: Settings, cache: redis.Redis, store: ContextStore) -> None:
-        self._settings, self._cache, self._store = settings, cache, store
+    def __init__(self, settings: Settings, cache: redis.Redis, store: ContextStore, *, asked: bool) -> None:
+        self._settings, self._cache, self._store, self._is_asked = settings, cache, store, asked
         self.made: list[AgentMemories] = []
+        self.asked: list[AskedMemories] = []
 
-    def all(self, **options: Any) -> AgentMemories:
+    def all(self, **options: Any) -> AgentMemories | AskedMemories:
         patient = {"memory_search_timeout": 20.0, **options}
         self.made.append(AgentMemories(self._settings.model_copy(update=patient), self._cache, store=self._store))
-        return self.made[-1]
+        if not self._is_asked:
+            return self.made[-1]
+        self.asked.append(AskedMemories(self.made[-1]))
+        return self.asked[-1]
 
-    def one(self, key: WorkspaceKey, **options: Any) -> AgentMemory:
+    def one(self, key: WorkspaceKey, **options: Any) -> MemoryDoor:
         return self.all(**options).of(key, "coder", AGENT)
 
 
 @pytest.fixture
-def make(settings: Settings, cache: redis.Redis, store: ContextStore) -> Iterator[Maker]:
-    maker = Maker(settings, cache, store)
+def make(settings: Settings, cache: redis.Redis, store: ContextStore, way: str) -> Iterator[Maker]:
+    maker = Maker(settings, cache, store, asked=way == ASKED)
     yield maker
+    for asked in maker.asked:
+        asked.close()
     for each in maker.made:
         each._embeddings.close()  # and not the store, which they share
 
@@ -77,7 +93,7 @@ def key() -> WorkspaceKey:
 
 
 @pytest.fixture
-def mine(make: Maker, key: WorkspaceKey) -> AgentMemory:
+def mine(make: Maker, key: WorkspaceKey) -> MemoryDoor:
     return make.one(key)
 
 
@@ -97,19 +113,21 @@ CAKE = "A recipe for a cherry cake with cream."
 # -- remembering and finding ------------------------------------------------------------------------------------------
 
 
-def test_what_was_remembered_is_found_by_what_it_is_about(mine: AgentMemory) -> None:
+def test_what_was_remembered_is_found_by_what_it_is_about(mine: MemoryDoor) -> None:
     mine.remember([note(DEPLOY, 0), note(TABS, 1), note(CAKE, 2)])
     assert texts(mine.search("how do we deploy to production?")) == [DEPLOY]
     assert texts(mine.search("does the owner like tabs or spaces")) == [TABS]
     assert mine.search("quantum chromodynamics") == []
 
 
-def test_nothing_is_found_in_a_memory_that_was_never_used(mine: AgentMemory, store: ContextStore) -> None:
+def test_nothing_is_found_in_a_memory_that_was_never_used(
+    mine: MemoryDoor, key: WorkspaceKey, store: ContextStore
+) -> None:
     assert mine.search("anything") == []
     assert mine.count() == 0
     assert mine.clear() == 0
     assert list(mine.export()) == []
-    assert store.collections(mine.collection.key) == []
+    assert store.collections(key) == []
 
 
 def test_the_settings_bound_a_search_unless_it_says_otherwise(make: Maker, key: WorkspaceKey) -> None:
@@ -128,7 +146,7 @@ def test_the_settings_bound_a_search_unless_it_says_otherwise(make: Maker, key: 
             mine.search(query, limit=limit)
 
 
-def test_a_memory_that_is_too_long_is_passed_over_for_one_that_fits(mine: AgentMemory) -> None:
+def test_a_memory_that_is_too_long_is_passed_over_for_one_that_fits(mine: MemoryDoor) -> None:
     long = "deployment failed " * 100
     mine.remember([note(long, 0), note("The deployment failed again.", 1)])
     assert texts(mine.search("deployment failed", token_budget=50)) == ["The deployment failed again."]
@@ -144,20 +162,20 @@ def test_an_empty_text_is_refused_and_asks_nobody(make: Maker, key: WorkspaceKey
         mine.search(empty)
 
 
-def test_a_text_without_a_word_harms_nothing(mine: AgentMemory) -> None:
+def test_a_text_without_a_word_harms_nothing(mine: MemoryDoor) -> None:
     mine.remember([note("?!", 0), note(TABS, 1)])
     assert texts(mine.search("the owner prefers tabs")) == [TABS]
     assert mine.search("...") == []
     assert mine.count() == 2
 
 
-def test_what_no_database_can_hold_is_replaced_and_a_text_has_an_end(mine: AgentMemory) -> None:
+def test_what_no_database_can_hold_is_replaced_and_a_text_has_an_end(mine: MemoryDoor) -> None:
     mine.remember([note("a\0b \ud800 c", 0), note("x" * 50_000, 1)])
     kept = [each.text for each in mine.page(limit=5, newest_first=False).items]
     assert kept == ["a\ufffdb ? c", "x" * MOST_CHARACTERS]
 
 
-def test_to_remember_again_is_to_remember_once(mine: AgentMemory) -> None:
+def test_to_remember_again_is_to_remember_once(mine: MemoryDoor) -> None:
     for text in (TABS, TABS, CAKE):
         mine.remember([note(text)])
     assert [each.text for each in mine.page(limit=5).items] == [CAKE]
@@ -203,12 +221,12 @@ def test_two_agents_and_two_projects_share_nothing(make: Maker, key: WorkspaceKe
 # -- forgetting -------------------------------------------------------------------------------------------------------
 
 
-def numbered(mine: AgentMemory) -> list[int]:
+def numbered(mine: MemoryDoor) -> list[int]:
     """The numbers of what is there, oldest first."""
     return [int(each.text.split()[-1]) for each in mine.page(limit=1_000, newest_first=False).items]
 
 
-def test_what_a_run_left_is_forgotten_with_it(mine: AgentMemory) -> None:
+def test_what_a_run_left_is_forgotten_with_it(mine: MemoryDoor) -> None:
     run = uuid4()
     mine.remember([note(f"number {n}", n, run_id=run if n % 2 else None) for n in range(6)])
     assert mine.forget_where(Filter(run_id=run)) == 3
@@ -231,7 +249,7 @@ def test_what_a_run_left_is_forgotten_with_it(mine: AgentMemory) -> None:
     ids=str,
 )
 def test_a_memory_can_be_pruned_by_age_and_by_number(
-    mine: AgentMemory, options: dict[str, Any], pruned: Pruned, left: list[int]
+    mine: MemoryDoor, options: dict[str, Any], pruned: Pruned, left: list[int]
 ) -> None:
     mine.remember([note(f"number {n}", n) for n in range(10)])
     assert mine.prune(**options, dry_run=True) == pruned
@@ -242,7 +260,7 @@ def test_a_memory_can_be_pruned_by_age_and_by_number(
 
 
 @pytest.mark.parametrize("options", [{}, {"keep": -1}, {"dry_run": True}], ids=str)
-def test_to_prune_by_nothing_is_a_mistake(mine: AgentMemory, options: dict[str, Any]) -> None:
+def test_to_prune_by_nothing_is_a_mistake(mine: MemoryDoor, options: dict[str, Any]) -> None:
     mine.remember([note(TABS)])
     with pytest.raises(InvalidInput):
         mine.prune(**options)
@@ -261,7 +279,7 @@ def test_beyond_its_limit_a_memory_forgets_the_oldest(make: Maker, key: Workspac
     assert numbered(mine) == list(range(1_051, 1_150))
 
 
-def test_a_cleared_memory_is_empty_and_can_be_used_again(mine: AgentMemory) -> None:
+def test_a_cleared_memory_is_empty_and_can_be_used_again(mine: MemoryDoor) -> None:
     mine.remember([note(TABS), note(CAKE, 1)])
     assert mine.clear() == 2
     assert mine.search("the owner prefers tabs") == []
@@ -282,14 +300,15 @@ def full() -> list[Memory]:
     ]
 
 
-def test_an_export_can_be_read_back_by_another_agent(mine: AgentMemory, make: Maker, full: list[Memory]) -> None:
+def test_an_export_can_be_read_back_by_another_agent(mine: MemoryDoor, make: Maker, full: list[Memory]) -> None:
     mine.remember(full)
     lines = list(mine.export())
     assert len(lines) == len(full)
     assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
-    other = make.all().of(WorkspaceKey(uuid4(), uuid4()), "another", AGENT)
+    elsewhere = WorkspaceKey(uuid4(), uuid4())
+    other = make.all().of(elsewhere, "another", AGENT)
     # The vectors come along: nobody is asked for new ones.
-    mute = make.all(openai_base_url="http://127.0.0.1:9/v1").of(other.collection.key, "another", AGENT)
+    mute = make.all(openai_base_url="http://127.0.0.1:9/v1").of(elsewhere, "another", AGENT)
     for _ in range(2):  # twice is once
         assert mute.restore(lines) == Restored(stored=len(full), embedded=0)
     copied = [line | {"provenance": "import"} for line in map(json.loads, lines)]
@@ -300,7 +319,7 @@ def test_an_export_can_be_read_back_by_another_agent(mine: AgentMemory, make: Ma
     assert texts(other.search("the owner prefers tabs")) == [TABS]
 
 
-def test_an_export_tells_each_memory_once_while_others_come_and_go(mine: AgentMemory) -> None:
+def test_an_export_tells_each_memory_once_while_others_come_and_go(mine: MemoryDoor) -> None:
     mine.remember([note(f"number {n}", n) for n in range(0, 900, 2)])
     seen = []
     for number, line in enumerate(mine.export()):
@@ -313,7 +332,7 @@ def test_an_export_tells_each_memory_once_while_others_come_and_go(mine: AgentMe
 
 
 def test_after_a_change_of_the_embedding_a_memory_can_be_carried_over(
-    mine: AgentMemory, make: Maker, key: WorkspaceKey, full: list[Memory]
+    mine: MemoryDoor, make: Maker, key: WorkspaceKey, full: list[Memory]
 ) -> None:
     mine.remember(full[:150])
     for options in ({"embedding_dimensions": 64}, {"embedding_model": "another"}):
@@ -335,7 +354,7 @@ def test_after_a_change_of_the_embedding_a_memory_can_be_carried_over(
         mine.search("tabs")
 
 
-def test_memories_from_elsewhere_need_a_text_only(mine: AgentMemory) -> None:
+def test_memories_from_elsewhere_need_a_text_only(mine: MemoryDoor) -> None:
     lines = [
         '{"text": "The owner prefers tabs over spaces.", "created_at": "2026-01-01T01:00:00+01:00"}',
         b"\n",
@@ -352,7 +371,7 @@ def test_memories_from_elsewhere_need_a_text_only(mine: AgentMemory) -> None:
 
 
 @pytest.mark.parametrize("bad", ['{"text": ""}', "[]", "{", '{"text": "x", "id": "1"}', '{"text": "x", "more": 1}'])
-def test_a_bad_line_is_named_and_what_came_before_its_hundred_is_kept(mine: AgentMemory, bad: str) -> None:
+def test_a_bad_line_is_named_and_what_came_before_its_hundred_is_kept(mine: MemoryDoor, bad: str) -> None:
     lines = [json.dumps({"text": f"number {n}"}) for n in range(150)]
     lines[120] = bad
     with pytest.raises(InvalidInput, match=r"^Line 121: "):
@@ -369,14 +388,14 @@ def test_an_import_beyond_the_limit_keeps_the_newest(make: Maker, key: Workspace
     assert numbered(mine) == list(range(250 - len(numbered(mine)), 250))
 
 
-def test_the_stats_tell_of_texts_and_vectors(mine: AgentMemory) -> None:
+def test_the_stats_tell_of_texts_and_vectors(mine: MemoryDoor) -> None:
     mine.remember([note(TABS), note(CAKE, 1, success=False, interaction_type=InteractionType.CONVERSATION)])
     stats = mine.stats()
     assert (stats.vectors, stats.success_rate, stats.space) == (2, 0.5, ("stand-in-embedding", 384))
     assert stats.bytes >= 2 * 384 * 4
 
 
-def test_ids_name_what_may_be_remembered_twice(mine: AgentMemory) -> None:
+def test_ids_name_what_may_be_remembered_twice(mine: MemoryDoor) -> None:
     task = uuid4()
     for _ in range(2):
         mine.remember([note(TABS, id=memory_id(START, str(task), "reply"))])
@@ -384,6 +403,8 @@ def test_ids_name_what_may_be_remembered_twice(mine: AgentMemory) -> None:
     assert mine.count() == 2
 
 
-def test_the_collection_has_the_name_of_the_rule(mine: AgentMemory, key: WorkspaceKey) -> None:
-    assert mine.collection == Collection(key, "coder", AGENT)
-    assert mine.collection.name == f"user{key.user_id}_project{key.project_id}_coder_context"
+def test_the_collection_has_the_name_of_the_rule(mine: MemoryDoor, key: WorkspaceKey, store: ContextStore) -> None:
+    mine.remember([note(TABS)])
+    (collection,) = store.collections(key)
+    assert collection == Collection(key, "coder", AGENT)
+    assert collection.name == f"user{key.user_id}_project{key.project_id}_coder_context"

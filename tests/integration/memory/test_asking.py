@@ -11,7 +11,6 @@ from settings import load_settings
 from tests.integration.core.world import World
 from tests.integration.memory.asker import Asker
 from tests.support.memories import START, memory
-from tests.support.waiting import eventually
 from workspace.errors import InvalidInput, MemoryUnavailable, NotFound
 from workspace.memory.calls import MOST_BYTES
 from workspace.memory.door import Pruned, Restored
@@ -143,20 +142,11 @@ def test_nothing_is_left_behind(asker: Asker, world: World, mine: RemoteMemory) 
 
 
 def test_a_request_takes_a_few_milliseconds(mine: RemoteMemory) -> None:
-    mine.remember([memory(n, text=f"number {n}") for n in range(100)])
-    mine.search("number 7")
+    """The bound is for a machine that is busy; it says that nothing on the way looks again from time to time."""
+    mine.remember([memory(n, text=f"number {n}") for n in range(20)])
     took = []
-    for _ in range(300):
+    for _ in range(50):
         began = time.monotonic()
         mine.search("number 7")
         took.append(time.monotonic() - began)
-    took.sort()
-    print("search p50", took[150], "p95", took[285], "max", took[-1])
-    took = []
-    for _ in range(300):
-        began = time.monotonic()
-        mine.count()
-        took.append(time.monotonic() - began)
-    took.sort()
-    print("count p50", took[150], "p95", took[285])
-    eventually(lambda: True, "x")
+    assert sorted(took)[25] < 0.1
