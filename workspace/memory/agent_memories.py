@@ -7,7 +7,6 @@ import redis
 from settings import Settings
 from workspace.embedding_model import EmbeddingModel
 from workspace.memory.agent_memory import AgentMemory, Limits
-from workspace.memory.edge.store import QdrantEdgeStore
 from workspace.memory.embedding_cache import EmbeddingCache
 from workspace.memory.embeddings import Embeddings
 from workspace.memory.store import ContextStore
@@ -63,6 +62,9 @@ class AgentMemories:
 def build_store(settings: Settings) -> ContextStore:
     """Return the store that the settings name."""
     if not settings.qdrant_url:
+        # A process that asks the hosts needs no engine.
+        from workspace.memory.edge.store import QdrantEdgeStore
+
         return QdrantEdgeStore(settings.data_dir / "memory", engines=ENGINES)
     # A second and 85 MB, which a process that needs no server is spared.
     from workspace.memory.server import QdrantServerStore
