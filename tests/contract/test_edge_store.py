@@ -19,10 +19,11 @@ from models import new_id
 from tests.support.memories import SPACE, memory, new_collection, point, vector
 from tests.support.waiting import eventually
 from workspace.errors import MemoryUnavailable
+from workspace.memory.edge.collection import MOST_SCANNED
 from workspace.memory.edge.folders import Folders
 from workspace.memory.edge.store import QdrantEdgeStore
 from workspace.memory.memories import EVERYTHING, Filter, Point, VectorSpace
-from workspace.memory.vectors import Vector, vector_of
+from workspace.memory.vectors import BYTES_PER_DIMENSION, Vector, vector_of
 from workspace.names import Collection, WorkspaceKey
 
 
@@ -316,8 +317,9 @@ def test_several_engines_share_the_collections(tmp_path: Path) -> None:
 # -- indexes ----------------------------------------------------------------------------------------------------------
 
 WIDE = VectorSpace("wide", 1024)
-ALMOST, ENOUGH = 7_780, 7_840
-"""Points of 1024 dimensions that take less, and more, than may be scanned. One message holds the difference."""
+_SCANNED = MOST_SCANNED // (WIDE.dimensions * BYTES_PER_DIMENSION)
+ALMOST, ENOUGH = _SCANNED - 30, _SCANNED + 30
+"""Points that take less, and more, than may be scanned. One message holds the difference."""
 
 
 def wide_vector(number: int) -> Vector:
