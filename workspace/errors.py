@@ -149,6 +149,14 @@ class MemoryUnavailable(Unavailable):
     code = ErrorCode.MEMORY_UNAVAILABLE
 
 
+class MemoryInUse(MemoryUnavailable):
+    """Another process has this memory open."""
+
+
+class MemoryOvertaken(MemoryUnavailable):
+    """The agent was deleted."""
+
+
 class EmbeddingsUnavailable(MemoryUnavailable):
     """The model's server makes no vectors of texts now, or none that can be used."""
 

@@ -10,8 +10,9 @@ import pytest
 from models import new_id
 from tests.contract.memory_stores import ADAPTERS, NO_SERVER, opened
 from tests.support.memories import SPACE, START, cosine, memory, new_collection, point, random_vector, vector
-from workspace.errors import DimensionsChanged, MemoryUnavailable
+from workspace.errors import DimensionsChanged, MemoryOvertaken, MemoryUnavailable
 from workspace.memory.memories import EVERYTHING, Filter, InteractionType, Point, Provenance, VectorSpace
+from workspace.memory.ownership import NOBODY
 from workspace.memory.store import ContextStore
 from workspace.memory.vectors import vector_of
 from workspace.names import Collection, WorkspaceKey
@@ -420,6 +421,133 @@ def test_collections_whose_names_begin_alike_are_apart(store: ContextStore) -> N
     store.drop(neighbours[0])
     assert [store.count(each, EVERYTHING) for each in neighbours] == [0, 1, 3, 0, 5, 6, 7, 8, 9]
     assert store.collections(key) == sorted(neighbours[1:6])
+
+
+def heirs(mine: Collection) -> tuple[Collection, Collection]:
+    """The collections of an agent that was made before one, and of one that was made after it, of the same name."""
+    return mine._replace(agent_id=UUID(int=mine.agent_id.int - (1 << 80))), mine._replace(agent_id=new_id())
+
+
+def every_read(store: ContextStore, collection: Collection) -> list[Any]:
+    """What each way of reading finds."""
+    stats = store.stats(collection)
+    return [
+        store.search(collection, SPACE, vector(1), where=EVERYTHING, limit=5),
+        store.page(collection, where=EVERYTHING, limit=5).items,
+        store.page(collection, where=EVERYTHING, limit=5, newest_first=False).items,
+        store.points(collection, limit=5),
+        store.oldest(collection, 5),
+        store.count(collection, EVERYTHING),
+        store.space(collection),
+        (stats.vectors, stats.space),
+    ]
+
+
+NOTHING_READ = [[], [], [], [], [], 0, None, (0, None)]
+
+
+@pytest.mark.parametrize("way", range(len(NOTHING_READ) + 5))
+def test_what_a_deleted_agent_left_is_removed_when_a_later_one_of_its_name_asks(
+    store: ContextStore, mine: Collection, way: int
+) -> None:
+    _, later = heirs(mine)
+    store.upsert(mine, SPACE, MIXED)
+    wider = VectorSpace("another-model", 16)
+    reads = [
+        lambda: store.search(later, wider, vector(1, dimensions=16), where=EVERYTHING, limit=5),
+        lambda: store.page(later, where=EVERYTHING, limit=5).items,
+        lambda: store.page(later, where=EVERYTHING, limit=5, newest_first=False).items,
+        lambda: store.points(later, limit=5),
+        lambda: store.oldest(later, 5),
+        lambda: store.count(later, EVERYTHING),
+        lambda: store.space(later),
+        lambda: store.stats(later).vectors,
+        lambda: store.delete_where(later, EVERYTHING),
+        lambda: store.delete(later, ids_of(MIXED)),
+        lambda: store.drop(later),
+    ]
+    writes = [
+        lambda: store.ensure(later, wider),
+        lambda: store.upsert(later, wider, [point(99, values=vector(1, dimensions=16))]),
+    ]
+    if way < len(reads):
+        assert not reads[way]()
+        assert store.collections(mine.key) == []
+    else:
+        writes[way - len(reads)]()
+        assert store.collections(mine.key) == [later]
+        assert store.space(later) == wider
+        assert store.count(later, EVERYTHING) == way - len(reads)
+
+
+def test_an_agent_that_was_deleted_has_no_say_where_a_later_one_has_its_name(
+    store: ContextStore, mine: Collection
+) -> None:
+    earlier, _ = heirs(mine)
+    store.upsert(mine, SPACE, MIXED)
+    for act in (
+        lambda: store.ensure(earlier, SPACE),
+        lambda: store.upsert(earlier, SPACE, [point(99)]),
+        lambda: store.search(earlier, SPACE, vector(1), where=EVERYTHING, limit=5),
+        lambda: store.page(earlier, where=EVERYTHING, limit=5),
+        lambda: store.points(earlier, limit=5),
+        lambda: store.oldest(earlier, 5),
+        lambda: store.count(earlier, EVERYTHING),
+        lambda: store.delete(earlier, ids_of(MIXED)),
+        lambda: store.delete_where(earlier, EVERYTHING),
+        lambda: store.space(earlier),
+        lambda: store.stats(earlier),
+    ):
+        with pytest.raises(MemoryOvertaken, match=r"The agent was deleted\."):
+            act()
+    store.drop(earlier)
+    assert ids_of(store.points(mine, limit=9)) == ids_of(MIXED)
+    assert store.collections(mine.key) == [mine]
+    store.release(mine.key)
+    store.drop(earlier)
+    with pytest.raises(MemoryOvertaken):
+        store.count(earlier, EVERYTHING)
+    assert ids_of(store.points(mine, limit=9)) == ids_of(MIXED)
+
+
+def test_agents_of_one_name_one_after_the_other_find_nothing_of_each_other(
+    store: ContextStore, mine: Collection
+) -> None:
+    earlier, later = heirs(mine)
+    for number, each in enumerate((earlier, mine, later)):
+        assert every_read(store, each) == NOTHING_READ
+        store.upsert(each, SPACE, [point(number)])
+        assert store.oldest(each, 5) == [memory(number).id]
+    assert store.collections(mine.key) == [later]
+
+
+def test_a_collection_of_nobody_is_of_whoever_asks(store: ContextStore, mine: Collection) -> None:
+    nobodys = mine._replace(agent_id=NOBODY)
+    store.upsert(nobodys, SPACE, MIXED)
+    for each in (mine, *heirs(mine)):
+        assert store.count(each, EVERYTHING) == len(MIXED)
+    assert store.collections(mine.key) == [nobodys]
+    store.drop(mine)
+    assert store.collections(mine.key) == []
+    store.upsert(mine, SPACE, MIXED)
+    store.drop(nobodys)
+    assert store.collections(mine.key) == [mine], "it has an owner by now"
+
+
+def test_all_workspaces_with_collections_are_known(store: ContextStore, mine: Collection) -> None:
+    others = [new_collection("reviewer", mine.key), new_collection(), new_collection()]
+    keys = {each.key for each in (mine, *others)}
+    assert not keys & set(store.workspaces())
+    for each in (mine, *others):
+        store.ensure(each, SPACE)
+    found = store.workspaces()
+    assert len(found) == len(set(found))
+    assert keys <= set(found)
+    assert store.collections(*keys) == sorted([mine, *others])
+    assert store.collections() == []
+    for each in others:
+        store.drop(each)
+    assert keys & set(store.workspaces()) == {mine.key}
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../coder", "a/b", "a\0", "A", "a b", "é", "a\n", "x" * 64, "1a"])

@@ -473,6 +473,55 @@ def test_what_was_left_half_done_is_tidied_up_once_it_is_old(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.glob(".*/*")] == [".new-0"]
 
 
+def test_directories_with_nothing_in_them_are_removed_when_somebody_looks(tmp_path: Path, mine: Collection) -> None:
+    empty = new_collection()
+    folder_of(tmp_path, empty).parent.mkdir(parents=True)
+    (tmp_path / str(new_id())).mkdir()
+    kept = tmp_path / "lost+found"
+    kept.mkdir()
+    with opened(tmp_path) as store:
+        assert store.workspaces() == []
+        store.upsert(mine, SPACE, [point(0)])
+        assert store.workspaces() == [mine.key]
+        store.drop(mine)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".new", ".trash", kept.name]
+
+
+def test_nothing_is_started_to_find_that_nobody_has_a_memory(tmp_path: Path, mine: Collection) -> None:
+    with opened(tmp_path / "memory") as store:
+        assert store.workspaces() == store.collections(mine.key) == []
+        store.release(mine.key)
+        assert store.pids == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collection_is_made_although_its_last_neighbour_is_removed_at_that_moment(
+    tmp_path: Path, mine: Collection
+) -> None:
+    """Two engines of one node work in one directory."""
+    neighbour = Collection(mine.key, "neighbour", new_id())
+    ended = threading.Event()
+
+    folders = Folders(tmp_path)
+
+    def tidy_up() -> None:
+        while not ended.is_set():
+            folders.tidy()
+
+    other = threading.Thread(target=tidy_up)
+    other.start()
+    try:
+        for _ in range(40):
+            folders.make(neighbour, SPACE)
+            folder = folders.open(neighbour)
+            assert folder is not None, "it was not put in its place"
+            folders.remove(folder)
+            folder.unlock()
+    finally:
+        ended.set()
+        other.join(10)
+
+
 def test_what_stands_beside_collections_is_none(tmp_path: Path, mine: Collection) -> None:
     with opened(tmp_path) as store:
         store.upsert(mine, SPACE, [point(0)])

@@ -7,9 +7,11 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from models import new_id
 from tests.support.clock import Clock
 from tests.support.memories import SPACE, memory, new_collection, point, vector
 from tests.support.waiting import eventually
@@ -224,7 +226,7 @@ def test_one_index_is_built_at_a_time(rig: Rig, building: tuple[Collection, Any]
     let_go_on(build)
     assert rig.engine.turn()
     rig.pass_time(0)
-    assert list(rig.engine._building) == [other]
+    assert list(rig.engine._building) == [other.name]
 
 
 def test_who_waits_for_a_build_is_told_when_the_collection_is_let_go_of(
@@ -239,6 +241,23 @@ def test_who_waits_for_a_build_is_told_when_the_collection_is_let_go_of(
     assert build.result() == -signal.SIGKILL
     assert rig.is_free(mine)
     assert rig.get(Op.COUNT, mine, EVERYTHING) == 60
+
+
+def test_a_later_agent_does_not_read_what_is_being_built_and_an_earlier_one_does_not_end_it(
+    rig: Rig, building: tuple[Collection, Any]
+) -> None:
+    mine, build = building
+    assert rig.ask(Op.DROP, mine._replace(agent_id=UUID(int=1))).outcome is Outcome.DONE
+    assert build.result() is None
+    later = mine._replace(agent_id=new_id())
+    rig.send(Op.COUNT, later, EVERYTHING)
+    rig.send(Op.COUNT, mine, EVERYTHING)
+    assert rig.engine.turn()
+    assert rig.engine.turn()
+    let_go_on(build)
+    assert rig.engine.turn()
+    assert [rig.channel.recv().value for _ in range(2)] == [0, 0]
+    assert rig.is_free(mine)
 
 
 def test_the_end_of_the_node_ends_a_build(rig: Rig, building: tuple[Collection, Any], tmp_path: Path) -> None:

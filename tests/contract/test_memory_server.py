@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient
 
+from models import new_id
 from tests.contract.memory_stores import NO_SERVER
 from tests.support.memories import SPACE, new_collection, point, vector
 from tests.support.scripted_server import Answer, ScriptedServer, scripted_server
-from workspace.errors import DimensionsChanged, MemoryUnavailable
+from workspace.errors import DimensionsChanged, MemoryOvertaken, MemoryUnavailable
 from workspace.memory.memories import EVERYTHING, VectorSpace
 from workspace.memory.server import KNOWN_FOR, QdrantServerStore
 from workspace.names import Collection
@@ -172,6 +173,28 @@ def test_what_another_process_made_with_another_embedding_is_noticed(pair: Any, 
     with pytest.raises(DimensionsChanged):
         first.upsert(mine, SPACE, [point(0)])
     assert first.space(mine) == other
+
+
+def test_no_write_of_a_deleted_agent_reaches_what_another_process_made_for_a_later_one(
+    pair: Any, mine: Collection
+) -> None:
+    first, second, clock = pair
+    later = mine._replace(agent_id=new_id())
+    first.upsert(mine, SPACE, [point(0)])
+    assert second.count(later, EVERYTHING) == 0
+    second.upsert(later, SPACE, [point(1)])
+    for act in (
+        lambda: first.upsert(mine, SPACE, [point(2)]),
+        lambda: first.delete(mine, [point(1).memory.id]),
+        lambda: first.delete_where(mine, EVERYTHING),
+    ):
+        with pytest.raises(MemoryOvertaken):
+            act()
+    first.drop(mine)
+    clock.now += KNOWN_FOR
+    with pytest.raises(MemoryOvertaken):
+        first.search(mine, SPACE, vector(1), where=EVERYTHING, limit=1)
+    assert second.oldest(later, 5) == [point(1).memory.id]
 
 
 def test_collections_of_somebody_else_on_the_server_are_left_alone(pair: Any, mine: Collection) -> None:

@@ -9,7 +9,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NoReturn
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, NoReturn
 from uuid import UUID
 
 import structlog
@@ -17,11 +18,12 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
-from workspace.errors import DimensionsChanged, MemoryUnavailable
+from workspace.errors import DimensionsChanged, MemoryOvertaken, MemoryUnavailable
 from workspace.memory import payload as fields
 from workspace.memory.conditions import conditions
 from workspace.memory.first_pages import newest_page
 from workspace.memory.memories import EVERYTHING, Filter, Found, InteractionType, Point, Stats, VectorSpace
+from workspace.memory.ownership import NOBODY, Standing, standing
 from workspace.memory.payload import of_payload, to_payload
 from workspace.memory.store import MOST_AT_ONCE, MemoryPage
 from workspace.memory.vectors import BYTES_PER_DIMENSION, Vector, is_usable, vector_of
@@ -31,13 +33,12 @@ log = structlog.get_logger(__name__)
 
 SENT_AT_ONCE: Final = 256
 """Points in a request: at 1536 dimensions some 8 MB of JSON; a server takes 32."""
-KNOWN_FOR: Final = 30.0
-"""Seconds until it is asked again what a collection was made with: another process may have made it anew."""
+KNOWN_FOR: Final = 10.0
+"""Seconds until a read asks again whose a collection is, and what it was made with: another process may have made it
+anew. A write asks each time."""
 
 _MODEL = "embedding_model"
 _AGENT = "agent_id"
-_NOBODY = UUID(int=0)
-"""Whose a collection is that does not tell: earlier than every agent."""
 _INDEXES: Final[dict[str, models.PayloadSchemaType]] = {
     fields.INTERACTION_TYPE: models.PayloadSchemaType.KEYWORD,
     fields.OUTCOME: models.PayloadSchemaType.KEYWORD,
@@ -56,13 +57,23 @@ class _Exists(MemoryUnavailable):
     """The memory was made at this moment."""
 
 
+class _Known(NamedTuple):
+    """What a collection was made with, and for which agent."""
+
+    space: VectorSpace
+    agent_id: UUID
+    since: float
+    """When the server said so, on the store's clock."""
+
+
 class QdrantServerStore:
     """Collections of a Qdrant server. Implements `ContextStore`."""
 
     def __init__(self, client: QdrantClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self._spaces: dict[Collection, tuple[VectorSpace, float]] = {}
+        self._known: dict[str, _Known] = {}
+        """By the collections' names."""
         self._lock = threading.Lock()
 
     @classmethod
@@ -92,12 +103,12 @@ class QdrantServerStore:
 
     def ensure(self, collection: Collection, space: VectorSpace) -> None:
         """See the port."""
-        known = self.space(collection)
+        known = self._look(collection)
         if known is None:
             self._make(collection, space)
-            known = self.space(collection)
-        if known != space:
-            raise DimensionsChanged(expected=known, got=space)
+            known = self._look(collection)
+        if known is not None and known.space != space:
+            raise DimensionsChanged(expected=known.space, got=space)
 
     def upsert(self, collection: Collection, space: VectorSpace, points: Sequence[Point]) -> None:
         """See the port."""
@@ -114,7 +125,6 @@ class QdrantServerStore:
             try:
                 self._called(self._client.upsert, collection.name, part, wait=True)
             except _Missing:  # another process removed it meanwhile
-                self._forget(collection)
                 self.ensure(collection, space)
                 self._called(self._client.upsert, collection.name, part, wait=True)
 
@@ -179,32 +189,19 @@ class QdrantServerStore:
         """See the port."""
         for start in range(0, len(ids), MOST_AT_ONCE):
             chosen: list[Any] = [str(id_) for id_ in ids[start : start + MOST_AT_ONCE]]
-            self._asked(collection, None, self._client.delete, models.PointIdsList(points=chosen), wait=True)
+            self._changed(collection, self._client.delete, models.PointIdsList(points=chosen), wait=True)
 
     def delete_where(self, collection: Collection, where: Filter) -> int:
         """See the port."""
         number = self.count(collection, where)
         condition = _condition(where) or models.Filter()
-        self._asked(collection, None, self._client.delete, models.FilterSelector(filter=condition), wait=True)
+        self._changed(collection, self._client.delete, models.FilterSelector(filter=condition), wait=True)
         return number
 
     def space(self, collection: Collection) -> VectorSpace | None:
         """See the port."""
-        with self._lock:
-            known = self._spaces.get(collection)
-        if known is not None and self._clock() < known[1]:
-            return known[0]
-        found = self._asked(collection, None, self._client.get_collection)
-        if found is None:
-            self._forget(collection)
-            return None
-        params, about = found.config.params.vectors, found.config.metadata or {}
-        if not isinstance(params, models.VectorParams):
-            raise MemoryUnavailable(f"The collection {collection.name} was not made by this system.")
-        space = VectorSpace(str(about.get(_MODEL, "an unknown model")), params.size)
-        with self._lock:
-            self._spaces[collection] = (space, self._clock() + KNOWN_FOR)
-        return space
+        known = self._look(collection, at_most=KNOWN_FOR)
+        return known.space if known is not None else None
 
     def stats(self, collection: Collection) -> Stats:
         """See the port."""
@@ -220,14 +217,19 @@ class QdrantServerStore:
 
     def drop(self, collection: Collection) -> None:
         """See the port."""
-        self._asked(collection, None, self._client.delete_collection)
-        self._forget(collection)
+        agent_id = self._agent_id(collection.name)
+        if agent_id is not None and standing(collection.agent_id, agent_id) is not Standing.OVERTAKEN:
+            self._remove(collection.name)
 
-    def collections(self, key: WorkspaceKey) -> list[Collection]:
+    def collections(self, *keys: WorkspaceKey) -> list[Collection]:
         """See the port."""
-        listed = self._called(self._client.get_collections)
-        ours = (_key_of(each.name) for each in listed.collections)
-        return sorted(Collection.of_name(name, self._agent_id(name)) for name, found in ours if found == key)
+        ours = self._listed() if keys else {}
+        named = {name: self._agent_id(name) for name, key in ours.items() if key in keys}
+        return sorted(Collection.of_name(name, agent_id) for name, agent_id in named.items() if agent_id is not None)
+
+    def workspaces(self) -> list[WorkspaceKey]:
+        """See the port."""
+        return sorted(set(self._listed().values()))
 
     def release(self, key: WorkspaceKey) -> None:
         """See the port. A server has it open for every node."""
@@ -256,13 +258,72 @@ class QdrantServerStore:
         for name, kind in _INDEXES.items():  # also where it was made by one that came no further
             self._called(self._client.create_payload_index, collection.name, name, kind, wait=True)
 
-    def _agent_id(self, name: str) -> UUID:
-        """Return which agent a collection was made for."""
+    def _look(self, collection: Collection, *, at_most: float = 0.0) -> _Known | None:
+        """Return an agent's collection, if there is one; what an earlier agent left is removed.
+
+        Two processes may remove it at the same time, and the second one what the first has made anew in between. That
+        takes a collection that was not removed with its agent, and two first uses within milliseconds.
+
+        Args:
+            collection: which one.
+            at_most: how many seconds old an answer may be.
+
+        Raises:
+            MemoryOvertaken: it is a later agent's.
+        """
+        with self._lock:
+            known = self._known.get(collection.name)
+        if known is None or self._clock() - known.since >= at_most:
+            known = self._fetch(collection.name)
+        if known is None:
+            return None
+        match standing(collection.agent_id, known.agent_id):
+            case Standing.OWN:
+                return known
+            case Standing.OVERTAKEN:
+                raise MemoryOvertaken
+            case Standing.LEFTOVER:
+                log.info("memory_leftover_removed", collection=collection.name)
+                self._remove(collection.name)
+                return None
+
+    def _fetch(self, name: str) -> _Known | None:
+        """Ask the server what a collection is."""
         try:
             found = self._called(self._client.get_collection, name)
-            return UUID(str((found.config.metadata or {}).get(_AGENT)))
-        except (_Missing, ValueError):
-            return _NOBODY
+        except _Missing:
+            self._forget(name)
+            return None
+        params, about = found.config.params.vectors, found.config.metadata or {}
+        if not isinstance(params, models.VectorParams):
+            raise MemoryUnavailable(f"The collection {name} was not made by this system.")
+        space = VectorSpace(str(about.get(_MODEL, "an unknown model")), params.size)
+        known = _Known(space, _id_of(about.get(_AGENT)), self._clock())
+        with self._lock:
+            self._known[name] = known
+        return known
+
+    def _remove(self, name: str) -> None:
+        with suppress(_Missing):
+            self._called(self._client.delete_collection, name)
+        self._forget(name)
+
+    def _listed(self) -> dict[str, WorkspaceKey]:
+        """Return all collections of this system by their names."""
+        found = {}
+        for each in self._called(self._client.get_collections).collections:
+            with suppress(ValueError):  # it is somebody else's
+                found[each.name] = Collection.of_name(each.name, NOBODY).key
+        return found
+
+    def _agent_id(self, name: str) -> UUID | None:
+        """Return which agent a collection was made for; `None` if there is no such collection."""
+        try:
+            found = self._called(self._client.get_collection, name)
+        except _Missing:
+            self._forget(name)
+            return None
+        return _id_of((found.config.metadata or {}).get(_AGENT))
 
     def _newest(self, collection: Collection, where: Filter, limit: int, after: UUID | None) -> list[models.Record]:
         ids = newest_page(
@@ -312,14 +373,23 @@ class QdrantServerStore:
 
     def _asked(self, collection: Collection, missing: Any, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Ask about a collection; returns `missing` if there is none."""
+        if self._look(collection, at_most=KNOWN_FOR) is None:
+            return missing
         try:
             return self._called(function, collection.name, *args, **kw)
         except _Missing:
+            self._forget(collection.name)
             return missing
 
-    def _forget(self, collection: Collection) -> None:
+    def _changed(self, collection: Collection, function: Callable[..., Any], *args: Any, **kw: Any) -> None:
+        """Change a collection, if there is one."""
+        with suppress(_Missing):
+            if self._look(collection) is not None:
+                self._called(function, collection.name, *args, **kw)
+
+    def _forget(self, name: str) -> None:
         with self._lock:
-            self._spaces.pop(collection, None)
+            self._known.pop(name, None)
 
     def _called(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the client, whose errors are many.
@@ -368,12 +438,12 @@ def _is_of_qdrant(error: UnexpectedResponse) -> bool:
         return False
 
 
-def _key_of(name: str) -> tuple[str, WorkspaceKey | None]:
-    """Return a collection's name and whose it is, if it is one of this system's."""
+def _id_of(value: object) -> UUID:
+    """Return the agent that a collection says it was made for."""
     try:
-        return name, Collection.of_name(name, _NOBODY).key
+        return UUID(str(value))
     except ValueError:
-        return name, None
+        return NOBODY
 
 
 def _condition(where: Filter, *, before: int | None = None) -> models.Filter | None:

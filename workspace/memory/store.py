@@ -4,6 +4,10 @@ Every method is safe to call from several threads, and all that write are safe t
 its id, and deleting what is gone does nothing. A collection that does not exist reads as an empty one, and is made by
 the first write. What has returned is kept, even if this process is killed at that moment.
 
+A collection belongs to one agent (`workspace.memory.ownership`). What an earlier agent of the same name left is removed
+when a later one asks for it, and never read. An agent that was deleted gets `MemoryOvertaken` where a later one of its
+name has a collection, and dropping does nothing then.
+
 Every method raises `MemoryUnavailable` when the store is out of reach or does not answer in time.
 """
 
@@ -101,10 +105,13 @@ class ContextStore(Protocol):
         """Return what a collection holds."""
 
     def drop(self, collection: Collection) -> None:
-        """Remove a collection with all that is in it."""
+        """Remove a collection with all that is in it, unless it is a later agent's by now."""
 
-    def collections(self, key: WorkspaceKey) -> list[Collection]:
-        """Return the collections of a workspace, those of deleted agents included."""
+    def collections(self, *keys: WorkspaceKey) -> list[Collection]:
+        """Return the collections of workspaces, each with the agent that it was made for, which may be deleted."""
+
+    def workspaces(self) -> list[WorkspaceKey]:
+        """Return the workspaces that have collections."""
 
     def release(self, key: WorkspaceKey) -> None:
         """Let go of what is open of a workspace, so that another node may open it. Nothing is lost."""

@@ -21,6 +21,7 @@ from workspace.memory.edge.folders import Folder, Folders
 from workspace.memory.edge.shard import ShardBroken, ShardInUse
 from workspace.memory.edge.wire import Op, Outcome, Reply, Request
 from workspace.memory.memories import InteractionType, Stats, VectorSpace
+from workspace.memory.ownership import Standing, standing
 from workspace.names import Collection, WorkspaceKey
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,10 @@ _OF_NOTHING: Final[dict[Op, Callable[[], Any]]] = {
 """What is answered for a collection that does not exist."""
 
 
+class _Overtaken(Exception):
+    """The agent was deleted, and a later one of its name has the collection."""
+
+
 class _Building(NamedTuple):
     """A collection that was given away for a build."""
 
@@ -65,9 +70,9 @@ class Engine:
         self._channel = channel
         self._folders = Folders(base)
         self._clock = clock
-        self._open: OrderedDict[Collection, OpenCollection] = OrderedDict()
-        """The one that was not used for the longest time comes first."""
-        self._building: dict[Collection, _Building] = {}
+        self._open: OrderedDict[str, OpenCollection] = OrderedDict()
+        """By the collections' names. The one that was not used for the longest time comes first."""
+        self._building: dict[str, _Building] = {}
         self._tended_at = clock()
 
     def run(self) -> None:
@@ -94,7 +99,7 @@ class Engine:
         return True
 
     def _answer(self, request: Request) -> None:
-        building = self._building.get(request.collection) if request.collection is not None else None
+        building = self._building.get(request.collection.name) if request.collection is not None else None
         if building is not None and request.op is not Op.DROP:
             building.waiting.append(request)
             return
@@ -115,10 +120,12 @@ class Engine:
             return Outcome.REFUSED, str(error)
         except ShardInUse as error:
             return Outcome.IN_USE, str(error)
+        except _Overtaken:
+            return Outcome.OVERTAKEN, None
         except Exception as error:
             log.exception("memory_engine_failed", op=request.op, collection=request.collection)
             if request.collection is not None:
-                self._let_go([request.collection])  # what failed is opened anew when it is asked for again
+                self._let_go([request.collection.name])  # what failed is opened anew when it is asked for again
             return Outcome.BROKEN, str(error)
 
     def _carry_out(self, request: Request) -> Any:
@@ -126,7 +133,10 @@ class Engine:
             case Op.CHECK:
                 return None
             case Op.COLLECTIONS:
-                return self._folders.of_workspace(*request.arguments)
+                return [each for key in request.arguments for each in self._folders.of_workspace(key)]
+            case Op.WORKSPACES:
+                self._folders.tidy()
+                return self._folders.workspaces()
             case Op.RELEASE:
                 return self._release(*request.arguments)
             case _:
@@ -141,21 +151,36 @@ class Engine:
             space: VectorSpace = arguments[0]
             self._folders.make(collection, space)
             found = self._opened(collection)
+            if found is None:
+                raise ShardInUse("it was removed at this moment")
         if found is None:
             return _OF_NOTHING[op]()
         found.used_at = self._clock()
         return getattr(found, op)(*arguments)
 
     def _opened(self, collection: Collection) -> OpenCollection | None:
-        """Return a collection, opened if it is there and was not."""
-        found = self._open.get(collection)
+        """Return an agent's collection, opened if it is there and was not; what an earlier agent left is removed.
+
+        Raises:
+            _Overtaken: it is a later agent's.
+        """
+        found = self._open.get(collection.name)
+        folder = found.folder if found is not None else self._folders.open(collection)
+        if folder is None:
+            return None
+        stands = standing(collection.agent_id, folder.collection.agent_id)
+        if stands is not Standing.OWN:
+            if found is None:
+                folder.unlock()
+            if stands is Standing.OVERTAKEN:
+                raise _Overtaken
+            log.info("memory_leftover_removed", collection=collection.name)
+            self._drop(collection)
+            return None
         if found is None:
-            folder = self._folders.open(collection)
-            if folder is None:
-                return None
             self._make_room()
-            found = self._open[collection] = OpenCollection(folder, clock=self._clock)
-        self._open.move_to_end(collection)
+            found = self._open[collection.name] = OpenCollection(folder, clock=self._clock)
+        self._open.move_to_end(collection.name)
         return found
 
     def _make_room(self) -> None:
@@ -163,26 +188,34 @@ class Engine:
             self._let_go([next(iter(self._open))])
 
     def _drop(self, collection: Collection) -> None:
-        self._let_go([collection])
+        if any(name == collection.name and _is_overtaken(collection, folder) for name, folder in self._held()):
+            return
+        self._let_go([collection.name])
         folder = self._folders.open(collection)
         if folder is not None:
             try:
-                self._folders.remove(folder)
+                if not _is_overtaken(collection, folder):
+                    self._folders.remove(folder)
             finally:
                 folder.unlock()
 
-    def _release(self, key: WorkspaceKey) -> None:
-        self._let_go([each for each in [*self._building, *self._open] if each.key == key])
+    def _release(self, *keys: WorkspaceKey) -> None:
+        self._let_go([name for name, folder in self._held() if folder.collection.key in keys])
 
-    def _let_go(self, collections: list[Collection]) -> None:
-        for collection in collections:
-            self._stop_building(collection)
-            opened = self._open.pop(collection, None)
+    def _held(self) -> list[tuple[str, Folder]]:
+        """Return the folders that are locked, by the collections' names."""
+        building = [(name, each.folder) for name, each in self._building.items()]
+        return building + [(name, each.folder) for name, each in self._open.items()]
+
+    def _let_go(self, names: list[str]) -> None:
+        for name in names:
+            self._stop_building(name)
+            opened = self._open.pop(name, None)
             if opened is not None:
                 try:
                     opened.close()
                 except ShardBroken:
-                    log.exception("memory_close_failed", collection=collection)
+                    log.exception("memory_close_failed", collection=name)
                 opened.folder.unlock()
 
     # What is due between requests ---------------------------------------------------------------------------------
@@ -190,52 +223,56 @@ class Engine:
     def _tend(self) -> None:
         """Do one thing that is due, if there is one."""
         now = self._clock()
-        for collection, opened in self._open.items():
+        for name, opened in self._open.items():
             if now - opened.used_at > IDLE_FOR:
-                return self._let_go([collection])
+                return self._let_go([name])
             if not self._building and opened.wants_index():
-                return self._build(collection)
+                return self._build(name)
             if opened.dirty_since is not None and now - opened.dirty_since > FLUSHED_AFTER:
                 return opened.flush()
         return None
 
-    def _build(self, collection: Collection) -> None:
+    def _build(self, name: str) -> None:
         """Give a collection away for a build, its lock kept."""
-        opened = self._open.pop(collection)
+        opened = self._open.pop(name)
         space = opened.space()
         folder = opened.close()
-        self._building[collection] = _Building(Build(folder.shard, space.dimensions), folder, deque())
-        log.info("memory_index_begun", collection=collection.name)
+        self._building[name] = _Building(Build(folder.shard, space.dimensions), folder, deque())
+        log.info("memory_index_begun", collection=name)
 
     def _take_back(self) -> None:
         """Open what was built, and answer those who waited."""
-        for collection, building in list(self._building.items()):
+        for name, building in list(self._building.items()):
             status = building.build.result()
             if status is not None:
-                log.info("memory_index_built", collection=collection.name, status=status)
-                self._end_build(collection)
-                self._note_built(collection)
+                log.info("memory_index_built", collection=name, status=status)
+                self._end_build(name)
+                self._note_built(building.folder.collection)
                 for request in building.waiting:
                     self._answer(request)
 
     def _note_built(self, collection: Collection) -> None:
         try:
             opened = self._opened(collection)
-        except (ShardInUse, ShardBroken):
+        except (ShardInUse, ShardBroken, _Overtaken):
             log.exception("memory_open_failed", collection=collection.name)
         else:
             if opened is not None:
                 opened.was_built()
 
-    def _stop_building(self, collection: Collection) -> None:
-        building = self._building.get(collection)
+    def _stop_building(self, name: str) -> None:
+        building = self._building.get(name)
         if building is not None:
             building.build.stop()
-            self._end_build(collection)
+            self._end_build(name)
             for request in building.waiting:
                 self._reply(request, Outcome.IN_USE, "the collection was let go")
 
-    def _end_build(self, collection: Collection) -> None:
-        building = self._building.pop(collection)
+    def _end_build(self, name: str) -> None:
+        building = self._building.pop(name)
         building.build.forget()
         building.folder.unlock()
+
+
+def _is_overtaken(collection: Collection, folder: Folder) -> bool:
+    return standing(collection.agent_id, folder.collection.agent_id) is Standing.OVERTAKEN

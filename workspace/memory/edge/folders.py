@@ -1,5 +1,6 @@
 """Where collections are on the disk: `base/<user>/<project>/<agent>`, each made whole or not at all."""
 
+import errno
 import fcntl
 import json
 import os
@@ -12,6 +13,7 @@ from uuid import UUID, uuid4
 
 from workspace.memory.edge.shard import Shard, ShardBroken, ShardInUse
 from workspace.memory.memories import VectorSpace
+from workspace.memory.ownership import NOBODY
 from workspace.names import AGENT_NAME, Collection, WorkspaceKey
 
 FORMAT = 1
@@ -20,13 +22,23 @@ _ABOUT, _LOCK, _SHARD = "about.json", "lock", "shard"
 _NEW, _TRASH = ".new", ".trash"
 _LEFT_BEHIND = 3_600.0
 """Seconds after which nobody is still at work on what is being made or removed."""
+_TRIES = 100
+"""Times that a directory is made anew because somebody removes it at that very moment."""
 
 
 class Folder:
     """The directory of a collection that this process has locked."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int, collection: Collection) -> None:
+        """Take a directory whose `lock` is held.
+
+        Args:
+            path: where it is.
+            lock: a descriptor.
+            collection: what it is, with the agent that it was made for.
+        """
         self.path = path
+        self.collection = collection
         self._lock = lock
 
     @property
@@ -87,7 +99,7 @@ class Folders:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _is_same(lock, path / _LOCK):
-                    return Folder(path, lock)
+                    return Folder(path, lock, collection._replace(agent_id=_owner_of(path)))
             except BlockingIOError as error:
                 os.close(lock)
                 raise ShardInUse(str(path)) from error
@@ -114,9 +126,7 @@ class Folders:
             }
             (made / _ABOUT).write_text(json.dumps(about))
             (made / _LOCK).touch(0o600)
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with suppress(OSError):  # another process was first
-                made.rename(path)
+            _put(made, path)
 
     def remove(self, folder: Folder) -> None:
         """Remove a locked directory: out of its place at once, and then what is in it."""
@@ -133,15 +143,26 @@ class Folders:
             names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
-        return [Collection(key, name, self._agent_id(directory / name)) for name in names if AGENT_NAME.fullmatch(name)]
+        return [Collection(key, name, _owner_of(directory / name)) for name in names if AGENT_NAME.fullmatch(name)]
+
+    def workspaces(self) -> list[WorkspaceKey]:
+        """Return the workspaces that have a directory."""
+        users = _named_by_ids(self._base)
+        return [WorkspaceKey(user, project) for user in users for project in _named_by_ids(self._base / str(user))]
 
     def tidy(self) -> None:
-        """Remove what killed processes left half made or half removed."""
+        """Remove what killed processes left half made or half removed, and directories with nothing in them."""
         for name in (_NEW, _TRASH):
             with suppress(FileNotFoundError):
                 for entry in list(os.scandir(self._base / name)):
                     if entry.stat(follow_symlinks=False).st_mtime < time.time() - _LEFT_BEHIND:
                         shutil.rmtree(entry.path, ignore_errors=True)
+        for user in _named_by_ids(self._base):
+            for project in _named_by_ids(self._base / str(user)):
+                with suppress(OSError):  # there is something in it
+                    (self._base / str(user) / str(project)).rmdir()
+            with suppress(OSError):
+                (self._base / str(user)).rmdir()
 
     @contextmanager
     def _aside(self, name: str) -> Iterator[Path]:
@@ -153,14 +174,6 @@ class Folders:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    @staticmethod
-    def _agent_id(path: Path) -> UUID:
-        """Return whose a collection is; the earliest of all ids where nobody knows any more."""
-        try:
-            return UUID(json.loads((path / _ABOUT).read_bytes())["agent_id"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return UUID(int=0)
-
     def _path(self, collection: Collection) -> Path:
         key = collection.key
         if not isinstance(key.user_id, UUID) or not isinstance(key.project_id, UUID):
@@ -168,6 +181,47 @@ class Folders:
         if AGENT_NAME.fullmatch(collection.agent_name) is None:
             raise ValueError(collection.agent_name)
         return self._base / str(key.user_id) / str(key.project_id) / collection.agent_name
+
+
+def _owner_of(path: Path) -> UUID:
+    """Return the agent that a collection was made for."""
+    try:
+        return UUID(json.loads((path / _ABOUT).read_bytes())["agent_id"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return NOBODY  # it is damaged
+
+
+def _put(made: Path, path: Path) -> None:
+    """Move a directory to its place, unless another process was first.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    for _ in range(_TRIES):
+        # Another process may remove the last neighbour at this moment, and with it the directory.
+        with suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            made.rename(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        return
+    raise OSError(errno.EBUSY, "it is removed again and again", str(path.parent))
+
+
+def _named_by_ids(directory: Path) -> list[UUID]:
+    """Return the ids that directories are named by, as this module names them."""
+    found = []
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(directory):
+            with suppress(ValueError):
+                id_ = UUID(entry.name)
+                if str(id_) == entry.name and entry.is_dir(follow_symlinks=False):
+                    found.append(id_)
+    return sorted(found)
 
 
 def _is_same(descriptor: int, path: Path) -> bool:

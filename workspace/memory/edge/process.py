@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from workspace.errors import DimensionsChanged, MemoryUnavailable
+from workspace.errors import DimensionsChanged, MemoryInUse, MemoryOvertaken, MemoryUnavailable
 from workspace.memory.edge.building import ROOT
 from workspace.memory.edge.wire import Op, Outcome, Reply, Request
 from workspace.names import Collection
@@ -199,6 +199,8 @@ def _value(reply: Reply) -> Any:
             expected, got = reply.value
             raise DimensionsChanged(expected=expected, got=got)
         case Outcome.IN_USE:
-            raise MemoryUnavailable("Another process has this memory open.")
+            raise MemoryInUse
+        case Outcome.OVERTAKEN:
+            raise MemoryOvertaken
         case Outcome.BROKEN:
             raise MemoryUnavailable("The memory engine failed; its log tells why.")

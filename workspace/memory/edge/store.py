@@ -28,6 +28,7 @@ class QdrantEdgeStore:
             engines: processes that the collections are spread over. One answers one request after the other.
             patience: seconds that a call waits, searches with a `timeout` of their own excepted.
         """
+        self._directory = directory
         self._engines = [EngineProcess(directory) for _ in range(engines)]
         self._patience = patience
 
@@ -114,9 +115,19 @@ class QdrantEdgeStore:
         """See the port."""
         self._call(Op.DROP, collection)
 
-    def collections(self, key: WorkspaceKey) -> list[Collection]:
+    def collections(self, *keys: WorkspaceKey) -> list[Collection]:
         """See the port."""
-        found: list[Collection] = self._engines[0].call(Op.COLLECTIONS, None, key, timeout=self._patience)
+        there = [key for key in keys if (self._directory / str(key.user_id) / str(key.project_id)).is_dir()]
+        if not there:
+            return []  # for which no engine need be started
+        found: list[Collection] = self._engines[0].call(Op.COLLECTIONS, None, *there, timeout=self._patience)
+        return sorted(found)
+
+    def workspaces(self) -> list[WorkspaceKey]:
+        """See the port."""
+        if not self._directory.is_dir():
+            return []
+        found: list[WorkspaceKey] = self._engines[0].call(Op.WORKSPACES, None, timeout=self._patience)
         return found
 
     def release(self, key: WorkspaceKey) -> None:

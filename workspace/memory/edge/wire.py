@@ -23,6 +23,7 @@ class Op(StrEnum):
     STATS = "stats"
     DROP = "drop"
     COLLECTIONS = "collections"
+    WORKSPACES = "workspaces"
     RELEASE = "release"
 
 
@@ -44,6 +45,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # the arguments are wrong
     CHANGED = "changed"  # the collection was made with another embedding
     IN_USE = "in_use"  # another process has the collection open
+    OVERTAKEN = "overtaken"  # the agent was deleted, and a later one of its name has the collection
     BROKEN = "broken"  # the engine or the disk failed
 
 
