@@ -58,6 +58,8 @@ from workspace.memory.door import Memories
 from workspace.memory.host_calling import HostCalling
 from workspace.memory.remote import RemoteMemories
 from workspace.memory.store import MOST_AT_ONCE
+from workspace.memory_check import MemoryCheck
+from workspace.memory_watch import MemoryWatch
 from workspace.oversight import Oversight
 from workspace.recall import Recall
 from workspace.rememberer import Rememberer
@@ -73,6 +75,7 @@ from workspace.survey import Surveyor, WorkspaceStore
 from workspace.sweeping import Sweeper
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.orphaned_files import OrphanedFiles
+from workspace.sweeping.orphaned_memory import OrphanedMemory
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
 from workspace.sweeping.unanswered import Unanswered
@@ -266,6 +269,8 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     memories = AgentMemories(settings, redis_client(settings, url=settings.cache))
     resources = _resources(settings, memories)
     orphaned_files = OrphanedFiles(core.database, resources.files)
+    memory_watch = MemoryWatch(memories.store, core.services.alerts, node_id=node_id)
+    orphaned_memory = OrphanedMemory(core.database, memories.store)
     model = ModelClient(settings)
     health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
     announcements = Announcements(core.database)
@@ -290,6 +295,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         bus=core.services.bus,
         alerts=core.services.alerts,
         memories=memories,
+        check_memory=MemoryCheck(memory_watch, orphaned_memory).begin,
         recover=lost_hosts.fail_lost,
         fence_after=settings.node_lease_fence,
         grace=settings.node_shutdown_grace,
@@ -319,12 +325,14 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         leases=leases,
         manager=manager,
         direct_run=direct_run,
-        sweeper=_sweeper(core, lost_hosts, orphaned_files),
+        sweeper=_sweeper(core, lost_hosts, orphaned_files, orphaned_memory),
         lost_hosts=lost_hosts,
         orphaned_files=orphaned_files,
         sandbox=resources.sandbox,
         memories=memories,
         rememberer=rememberer,
+        memory_watch=memory_watch,
+        orphaned_memory=orphaned_memory,
         bus=core.services.bus,
         cache=core.services.cache,
         health=health,
@@ -362,7 +370,9 @@ def _tools(core: _Core, resources: Resources) -> ToolServices:
     )
 
 
-def _sweeper(core: _Core, lost_hosts: LostHosts, orphaned_files: OrphanedFiles) -> Sweeper:
+def _sweeper(
+    core: _Core, lost_hosts: LostHosts, orphaned_files: OrphanedFiles, orphaned_memory: OrphanedMemory
+) -> Sweeper:
     settings = core.settings
     outbox = Outbox(
         database=core.database,
@@ -403,5 +413,6 @@ def _sweeper(core: _Core, lost_hosts: LostHosts, orphaned_files: OrphanedFiles) 
             "not_remembered": unremembered.give_up,
             "stuck": overdue.tell_stuck,
             "orphaned_files": orphaned_files.look,
+            "orphaned_memory": orphaned_memory.look,
         },
     )

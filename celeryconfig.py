@@ -47,6 +47,7 @@ task_queues = tuple(Queue(name.value, _direct, routing_key=name.value) for name 
 task_routes = {
     TaskName.PLACE_WORKSPACE.value: {"queue": QueueName.PLACEMENT.value},
     TaskName.REMOVE_FILES.value: {"queue": QueueName.MAINTENANCE.value},
+    TaskName.REMOVE_MEMORY.value: {"queue": QueueName.MAINTENANCE.value},
     TaskName.SWEEP.value: {"queue": QueueName.MAINTENANCE.value},
 }
 

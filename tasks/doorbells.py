@@ -36,6 +36,12 @@ def remove_files(self: Task, user_id: str, project_id: str) -> None:
     self.app.node.remove_files(WorkspaceKey(UUID(user_id), UUID(project_id)))
 
 
+@shared_task(name=TaskName.REMOVE_MEMORY, bind=True)
+def remove_memory(self: Task, user_id: str, project_id: str) -> None:
+    """Remove what deleted agents of a project remembered."""
+    self.app.node.remove_memory(WorkspaceKey(UUID(user_id), UUID(project_id)))
+
+
 @shared_task(name=TaskName.SWEEP, bind=True)
 def sweep(self: Task) -> dict[str, Any]:
     """Send what was lost, end what was left behind."""

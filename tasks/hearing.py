@@ -40,6 +40,8 @@ class Hearing:
         match change:
             case Change.AGENT_DELETED:
                 host.detach(agent_id, AgentDeleted())
+                # Nobody else can remove what this node has open.
+                beside("memory-removal", self._parts.orphaned_memory.remove, host.key)
             case Change.AGENT_NEEDED:
                 host.attach_by_id(agent_id)
             case Change.AGENT_CHANGED:
@@ -54,6 +56,7 @@ class Hearing:
                 host.lose(AgentDeleted("The project was deleted."))
                 self._parts.cache.clear(notice.key)
                 self._parts.manager.forget(notice.key)
+                beside("memory-removal", self._parts.orphaned_memory.remove, notice.key)
             case Change.WORKSPACE_RESET:
                 beside("reset", host.reset, Cancelled("The workspace was reset."))
             case Change.WORKSPACE_CLOSING:

@@ -14,6 +14,7 @@ from tasks.ears import Ears
 from tasks.hearing import Hearing
 from tasks.housekeeping import Housekeeping, beside
 from tasks.keeper import Keeper
+from tasks.memory_upkeep import MemoryUpkeep
 from tasks.node_parts import NodeParts
 from tasks.upkeep import Upkeep
 from workspace.errors import WorkerShutdown
@@ -53,7 +54,8 @@ class Node:
             resumed=lambda: self._housekeeping.hurry("attach"),
         )
         self._ears = Ears(parts.subscriber, hear=Hearing(parts).hear, catch_up=self.reconcile)
-        self._housekeeping = Housekeeping(self._upkeep.chores())
+        memory = MemoryUpkeep(parts, hosts=lambda: [space.host for space in self.manager.hosted() if space.host])
+        self._housekeeping = Housekeeping([*self._upkeep.chores(), *memory.chores()])
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -201,6 +203,10 @@ class Node:
     def remove_files(self, key: WorkspaceKey) -> bool:
         """Remove the files of a project that was deleted; returns whether it was."""
         return self._parts.orphaned_files.remove(key)
+
+    def remove_memory(self, key: WorkspaceKey) -> int:
+        """Remove what deleted agents of a project remembered; returns how many collections."""
+        return self._parts.orphaned_memory.remove(key)
 
     def sweep(self) -> Mapping[str, int]:
         """Mend what was lost anywhere; returns how much of what."""

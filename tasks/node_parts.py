@@ -17,12 +17,14 @@ from workspace.direct_run import DirectRun
 from workspace.leases import Leases
 from workspace.manager import WorkerSpaceManager
 from workspace.memory.agent_memories import AgentMemories
+from workspace.memory_watch import MemoryWatch
 from workspace.rememberer import Rememberer
 from workspace.reports import Reports
 from workspace.sandbox import Sandbox
 from workspace.sweeping import Sweeper
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.orphaned_files import OrphanedFiles
+from workspace.sweeping.orphaned_memory import OrphanedMemory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class NodeParts:
     sandbox: Sandbox
     memories: AgentMemories
     rememberer: Rememberer
+    memory_watch: MemoryWatch
+    orphaned_memory: OrphanedMemory
     bus: AgentBus
     cache: AgentCache
     health: AgentHealth

@@ -59,6 +59,11 @@ class AgentBus:
         queue = agent_queue(QueueName.MAINTENANCE)
         return self._send(TaskName.REMOVE_FILES, [str(key.user_id), str(key.project_id)], queue)
 
+    def request_memory_removal(self, key: WorkspaceKey) -> bool:
+        """Ask any node to remove what deleted agents remembered; if nobody hears it, it is found later."""
+        queue = agent_queue(QueueName.MAINTENANCE)
+        return self._send(TaskName.REMOVE_MEMORY, [str(key.user_id), str(key.project_id)], queue)
+
     def _send(self, name: TaskName, args: list[str], queue: Queue, **options: Any) -> bool:
         begun = time.monotonic()
         while True:

@@ -71,6 +71,7 @@ class AlertKind(StrEnum):
     CACHE_OVERFLOW = "cache_overflow"  # a node's memory for agents' configs is too small
     QUEUE_ALMOST_FULL = "queue_almost_full"  # an agent's waiting tasks reached 80 % of their limit
     WORKER_LOST = "worker_lost"  # a node fell silent with work in hand
+    MEMORY_UNAVAILABLE = "memory_unavailable"  # a node's memory does not answer
     WORKSPACE_ERROR = "workspace_error"  # a workspace could not be hosted, or not be cleaned up
 
 

@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 STOPPING = 5.0
 """Seconds that stopped work gets to write its end before the claim is given away; it hears of a stop within one."""
+LETTING_GO = 2.0
+"""Seconds that the memory engine gets to let go of a workspace before its claim is given away. It goes on after that,
+and whoever hosts the workspace then finds its memory unavailable for so long."""
 LOOK = 0.05
 """Seconds between two looks at work that is ending."""
 
@@ -86,6 +89,8 @@ class HostServices(NamedTuple):
     bus: AgentBus
     alerts: Alerts
     memories: AgentMemories
+    check_memory: Callable[[WorkspaceKey], None]
+    """Begins to look whether a workspace's memory answers and whose it is; waits for nothing."""
     recover: Callable[[WorkspaceKey], int]
     """Ends the tasks that a lost host left."""
     fence_after: float
@@ -152,8 +157,10 @@ class HostedSpace:
             )
             self._stop(WorkerLost())
             self.tenure = None
+            self._services.memories.release(self.key)
             self._services.claims.release(self.key, claim.epoch, WorkspaceState.ERROR)
             raise
+        self._services.check_memory(self.key)
         log.info("workspace_hosted", **self._ids, epoch=claim.epoch)
 
     def renewed(self, sure_until: float) -> bool:
@@ -204,6 +211,7 @@ class HostedSpace:
             return
         tenure.suspended = True
         self._stop(WorkerLost())
+        self._services.memories.release(self.key)
         WORKSPACES_SUSPENDED.inc()
         log.warning("workspace_suspended", **self._ids, epoch=tenure.epoch)
 
@@ -213,6 +221,7 @@ class HostedSpace:
         if tenure is None:
             return
         self._stop(reason or WorkerLost())
+        self._services.memories.release(self.key)
         WORKSPACES_LOST.inc()
         log.warning("workspace_lost", **self._ids, epoch=tenure.epoch, reason=(reason or WorkerLost()).code)
 
@@ -250,6 +259,7 @@ class HostedSpace:
             self._services.consumers.stop_workspace(self.key, WorkerShutdown())
             self._await_end(STOPPING)
         self._services.cache.clear(self.key)
+        self._services.memories.release(self.key, within=LETTING_GO)
         released = claims.release(self.key, tenure.epoch, WorkspaceState.CLEANED)
         self.tenure = None
         return released

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from workspace.hosted_space import LETTING_GO
 from workspace.names import WorkspaceKey
 from workspace.space import SpaceServices, UserWorkerSpace
 from workspace.tenure import Tenure
@@ -69,6 +70,8 @@ class WorkerSpaceManager:
         if host is None:
             return []
         leaving = [space.key for space in self.hosted() if not sparing(space.key)]
+        if leaving:
+            host.memories.release(*leaving, within=LETTING_GO)
         waiting = host.claims.release_all(leaving)
         with self._lock:
             for key in leaving:

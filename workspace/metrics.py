@@ -83,6 +83,12 @@ INTERACTIONS_DUE = Gauge(
     "codelab_interactions_due", "Ended tasks of this node's workspaces that are not remembered yet"
 )
 INTERACTIONS_DUE_AGE = Gauge("codelab_interactions_due_age_seconds", "For how long the oldest of these has waited")
+MEMORY_AVAILABLE = Gauge("codelab_memory_available", "Whether this node's memory answered when it was last asked")
+MEMORY_COLLECTIONS = Gauge(
+    "codelab_memory_collections", "Collections of the workspaces that this node hosts", ["state"]
+)
+MEMORY_VECTORS = Gauge("codelab_memory_vectors", "Memories in the collections that this node has open")
+MEMORY_BYTES = Gauge("codelab_memory_bytes", "Disk space of the collections of the workspaces that this node hosts")
 EMBEDDING_LOOKUPS = Counter("codelab_embedding_lookups_total", "Texts whose vectors were looked for", ["result"])
 
 TOOL_CALLS = Counter("codelab_tool_calls_total", "Tools carried out here", ["tool", "outcome"])

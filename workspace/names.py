@@ -16,6 +16,7 @@ class TaskName(StrEnum):
     RUN_AGENT_TASK = "codelab.run_agent_task"
     PLACE_WORKSPACE = "codelab.place_workspace"
     REMOVE_FILES = "codelab.remove_files"
+    REMOVE_MEMORY = "codelab.remove_memory"
     SWEEP = "codelab.sweep"
 
 

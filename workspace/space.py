@@ -159,7 +159,7 @@ class UserWorkerSpace:
         return len(ending.ended)
 
     def forget(self, sessions: Iterable[UUID], agent_names: Iterable[str]) -> None:
-        """End what is left of a deleted project: work on the host, queues, streams of its sessions, and its files."""
+        """End what is left of a deleted project: work on the host, queues, streams of its sessions, files, memory."""
         self._services.broadcaster.tell(Change.WORKSPACE_DELETED, self.key)
         self._services.cache.clear(self.key)
         for name in agent_names:
@@ -171,6 +171,7 @@ class UserWorkerSpace:
             self.send_task_to_agent(task.agent_name, task.id, key=task.key)
         # After its work was told to stop, so that nothing is written any more when they go.
         self._services.bus.request_removal(self.key)
+        self._services.bus.request_memory_removal(self.key)
 
     # -- messages --------------------------------------------------------------------------------------------
 
@@ -328,7 +329,7 @@ class UserWorkerSpace:
         return view
 
     def remove_agent(self, agent_id: UUID) -> None:
-        """Delete an agent and end its work.
+        """Delete an agent with what it remembers, and end its work.
 
         Raises:
             NotFound: no such agent in the project.
@@ -337,6 +338,7 @@ class UserWorkerSpace:
         self.deregister_agent(agent_id)
         self._services.broker.delete(self.key.agent_queue(deletion.agent_name))
         self._services.endings.carry_out(self.key, deletion.ending)
+        self._services.bus.request_memory_removal(self.key)
 
     def register_agent(self, agent_id: UUID) -> bool:
         """See that the host consumes the agent's queue under its limit; returns whether that was done or told."""

@@ -122,6 +122,7 @@ SYSTEM_SESSIONS = {
     "workspace/remembering.py",
     "workspace/sweeping/unremembered.py",
     "workspace/sweeping/orphaned_files.py",
+    "workspace/sweeping/orphaned_memory.py",
     "workspace/sweeping/lost_hosts.py",
     "workspace/sweeping/outbox.py",
     "workspace/sweeping/overdue.py",

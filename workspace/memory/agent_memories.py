@@ -1,8 +1,10 @@
 """The memories of all agents, and the store that the settings choose for them."""
 
+import threading
 from uuid import UUID
 
 import redis
+import structlog
 
 from settings import Settings
 from workspace.embedding_model import EmbeddingModel
@@ -11,6 +13,8 @@ from workspace.memory.embedding_cache import EmbeddingCache
 from workspace.memory.embeddings import Embeddings
 from workspace.memory.store import ContextStore
 from workspace.names import Collection, WorkspaceKey
+
+log = structlog.get_logger(__name__)
 
 ENGINES = 2
 """Processes of a node that share its collections, so that one collection that is opened or written holds up half."""
@@ -49,9 +53,26 @@ class AgentMemories:
             self.store.drop(collection)
         return len(collections)
 
-    def release(self, key: WorkspaceKey) -> None:
-        """Let go of a workspace, which another node may take now."""
-        self.store.release(key)
+    def release(self, *keys: WorkspaceKey, within: float = 0.0) -> bool:
+        """Let go of workspaces, which another node may take now. It never fails, and goes on where it takes longer.
+
+        Args:
+            keys: which ones.
+            within: seconds to wait for it.
+
+        Returns:
+            Whether it is done.
+        """
+        thread = threading.Thread(target=self._release, args=keys, name="memory-release", daemon=True)
+        thread.start()
+        thread.join(within)
+        return not thread.is_alive()
+
+    def _release(self, *keys: WorkspaceKey) -> None:
+        try:
+            self.store.release(*keys)
+        except Exception:  # the border of a thread: an engine that does not answer is seen to again and again
+            log.exception("memory_not_released", workspaces=len(keys))
 
     def close(self) -> None:
         """Let go of everything."""

@@ -25,7 +25,7 @@ from workspace.memory.first_pages import newest_page
 from workspace.memory.memories import EVERYTHING, Filter, Found, InteractionType, Point, Stats, VectorSpace
 from workspace.memory.ownership import NOBODY, Standing, standing
 from workspace.memory.payload import of_payload, to_payload
-from workspace.memory.store import MOST_AT_ONCE, MemoryPage
+from workspace.memory.store import MOST_AT_ONCE, MemoryPage, Size
 from workspace.memory.vectors import BYTES_PER_DIMENSION, Vector, is_usable, vector_of
 from workspace.names import Collection, WorkspaceKey
 
@@ -231,7 +231,15 @@ class QdrantServerStore:
         """See the port."""
         return sorted(set(self._listed().values()))
 
-    def release(self, key: WorkspaceKey) -> None:
+    def opened(self) -> dict[Collection, int]:
+        """See the port."""
+        return {}
+
+    def size(self, *keys: WorkspaceKey) -> Size:
+        """See the port."""
+        return Size(sum(key in keys for key in self._listed().values()) if keys else 0, 0)
+
+    def release(self, *keys: WorkspaceKey) -> None:
         """See the port. A server has it open for every node."""
 
     def close(self) -> None:

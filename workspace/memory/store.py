@@ -31,6 +31,14 @@ class MemoryPage(NamedTuple):
     """The last item's id, if there are more."""
 
 
+class Size(NamedTuple):
+    """What collections take."""
+
+    collections: int
+    bytes: int
+    """On the disk of the node; a server tells of its own."""
+
+
 class ContextStore(Protocol):
     """Keeps collections of points."""
 
@@ -113,8 +121,17 @@ class ContextStore(Protocol):
     def workspaces(self) -> list[WorkspaceKey]:
         """Return the workspaces that have collections."""
 
-    def release(self, key: WorkspaceKey) -> None:
-        """Let go of what is open of a workspace, so that another node may open it. Nothing is lost."""
+    def opened(self) -> dict[Collection, int]:
+        """Return the collections that this process keeps from others, with the number of their vectors.
+
+        A server keeps none from anybody.
+        """
+
+    def size(self, *keys: WorkspaceKey) -> Size:
+        """Return what the collections of workspaces take, as far as that is told without opening any."""
+
+    def release(self, *keys: WorkspaceKey) -> None:
+        """Let go of what is open of workspaces, so that another node may open it. Nothing is lost."""
 
     def close(self) -> None:
         """Let go of everything."""

@@ -54,7 +54,9 @@ class OneNode:
     grace: float = 0.2
     ttl: float = TTL
     fence: float = FENCE
+    settings: dict[str, object] = field(default_factory=dict)
     recovered: list[WorkspaceKey] = field(default_factory=list)
+    checked: list[WorkspaceKey] = field(default_factory=list)
     spaces: dict[WorkspaceKey, HostedSpace] = field(default_factory=dict)
     outgoing: Outgoing = field(default_factory=Outgoing)
 
@@ -64,7 +66,7 @@ class OneNode:
         self.queues = AgentQueues(Admission(slots=100))
         self.alerts = Alerts(self.client, EventPublisher(self.client, buffer_size=10, buffer_ttl=10))
         self.cache = AgentCache(size=100, ttl=60, client=self.client, alerts=self.alerts)
-        self.memories = AgentMemories(load_settings(), self.client)
+        self.memories = AgentMemories(load_settings().model_copy(update=self.settings), self.client)
         self.desk = RequestDesk(self.memories, self.client, tenure_of=self._tenure)
         self.requests = RequestQueues(self.desk)
         self.recover: Callable[[WorkspaceKey], int] = self._note_recovery
@@ -77,6 +79,7 @@ class OneNode:
             bus=AgentBus(self.outgoing),
             alerts=self.alerts,
             memories=self.memories,
+            check_memory=self.checked.append,
             recover=self._recover_now,
             fence_after=self.fence,
             grace=self.grace,

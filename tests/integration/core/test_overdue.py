@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -27,11 +28,12 @@ DEADLINE = 100.0
 
 
 @pytest.fixture
-def node(database: Database) -> Iterator[Node]:
+def node(database: Database, tmp_path: Path) -> Iterator[Node]:
     """A node that hosts nothing and listens to nothing: it sweeps when it is told to."""
     settings = load_settings().model_copy(
         update={
             "database_url": database.engine.url.render_as_string(hide_password=False),
+            "data_dir": tmp_path,
             "run_max_age": AGE,
             "task_deadline": DEADLINE,
         }

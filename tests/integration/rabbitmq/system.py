@@ -100,6 +100,7 @@ def own_system(stack: Stack, http: httpx.Client, rabbitmq: RabbitMq, directory: 
         options = {
             "DATABASE_URL": database_url,
             "BROKER_URL": rabbitmq.url,
+            "DATA_DIR": str(directory / "data"),
             "SWEEP_INTERVAL": "1",
             **{
                 name: urlunsplit(urlsplit(stack.redis_url)._replace(path=f"/{n}"))

@@ -87,7 +87,9 @@ def own_system(
             "RESULT_BACKEND_URL": _numbered(stack.redis_url, redis_from + 2),
             "CACHE_URL": _numbered(stack.redis_url, redis_from + 3),
         }
-        own = {"DATABASE_URL": url, "NODE_SLOTS": THREADS - 32, "SWEEP_INTERVAL": 1, **redis, **options}
+        # Its sweeper takes what has no row in its own database for what was left behind.
+        data = {"DATA_DIR": directory / "data"}
+        own = {"DATABASE_URL": url, "NODE_SLOTS": THREADS - 32, "SWEEP_INTERVAL": 1, **redis, **data, **options}
         settings = load_settings().model_copy(
             update={
                 "database_url": url,

@@ -47,7 +47,11 @@ class OpenCollection:
 
     def pinned(self) -> int:
         """Return the bytes of memory that its vectors take for sure: one for each number."""
-        return self._shard.points_count() * self._space.dimensions
+        return self.vectors() * self._space.dimensions
+
+    def vectors(self) -> int:
+        """Return about how many memories there are, at once."""
+        return self._shard.points_count()
 
     def close(self) -> Folder:
         """Write everything to its place, and return the folder, still locked."""

@@ -60,6 +60,7 @@ class _Building(NamedTuple):
 
     build: Build
     folder: Folder
+    vectors: int
     waiting: deque[Request]
 
 
@@ -137,6 +138,8 @@ class Engine:
             case Op.WORKSPACES:
                 self._folders.tidy()
                 return self._folders.workspaces()
+            case Op.OPENED:
+                return self._opened_now()
             case Op.RELEASE:
                 return self._release(*request.arguments)
             case _:
@@ -199,6 +202,11 @@ class Engine:
             finally:
                 folder.unlock()
 
+    def _opened_now(self) -> dict[Collection, int]:
+        """Return the collections that are locked, with the number of their vectors."""
+        building = {each.folder.collection: each.vectors for each in self._building.values()}
+        return building | {each.folder.collection: each.vectors() for each in self._open.values()}
+
     def _release(self, *keys: WorkspaceKey) -> None:
         self._let_go([name for name, folder in self._held() if folder.collection.key in keys])
 
@@ -235,9 +243,9 @@ class Engine:
     def _build(self, name: str) -> None:
         """Give a collection away for a build, its lock kept."""
         opened = self._open.pop(name)
-        space = opened.space()
+        space, vectors = opened.space(), opened.vectors()
         folder = opened.close()
-        self._building[name] = _Building(Build(folder.shard, space.dimensions), folder, deque())
+        self._building[name] = _Building(Build(folder.shard, space.dimensions), folder, vectors, deque())
         log.info("memory_index_begun", collection=name)
 
     def _take_back(self) -> None:

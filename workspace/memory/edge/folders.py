@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from workspace.memory.edge.measuring import size_of
 from workspace.memory.edge.shard import Shard, ShardBroken, ShardInUse
 from workspace.memory.memories import VectorSpace
 from workspace.memory.ownership import NOBODY
@@ -66,12 +67,7 @@ class Folder:
 
     def size(self) -> int:
         """Return the bytes that it takes on the disk, holes in its files not counted."""
-        blocks = 0
-        for directory, _, names in os.walk(self.path):
-            for name in names:
-                with suppress(FileNotFoundError):
-                    blocks += os.lstat(os.path.join(directory, name)).st_blocks  # noqa: PTH118  # many, and often
-        return blocks * 512
+        return size_of(self.path)
 
     def unlock(self) -> None:
         """Let another process have it."""

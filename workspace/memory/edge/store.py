@@ -6,10 +6,12 @@ from typing import Any, Final
 from uuid import UUID
 from zlib import crc32
 
+from workspace.errors import MemoryUnavailable
+from workspace.memory.edge.measuring import folders_in, size_of
 from workspace.memory.edge.process import EngineProcess
 from workspace.memory.edge.wire import Op
 from workspace.memory.memories import Filter, Found, Point, Stats, VectorSpace
-from workspace.memory.store import MOST_AT_ONCE, MemoryPage
+from workspace.memory.store import MOST_AT_ONCE, MemoryPage, Size
 from workspace.memory.vectors import Vector
 from workspace.names import Collection, WorkspaceKey
 
@@ -117,7 +119,7 @@ class QdrantEdgeStore:
 
     def collections(self, *keys: WorkspaceKey) -> list[Collection]:
         """See the port."""
-        there = [key for key in keys if (self._directory / str(key.user_id) / str(key.project_id)).is_dir()]
+        there = [key for key in keys if self._path(key).is_dir()]
         if not there:
             return []  # for which no engine need be started
         found: list[Collection] = self._engines[0].call(Op.COLLECTIONS, None, *there, timeout=self._patience)
@@ -130,16 +132,38 @@ class QdrantEdgeStore:
         found: list[WorkspaceKey] = self._engines[0].call(Op.WORKSPACES, None, timeout=self._patience)
         return found
 
-    def release(self, key: WorkspaceKey) -> None:
+    def opened(self) -> dict[Collection, int]:
         """See the port."""
+        found: dict[Collection, int] = {}
         for engine in self._engines:
             if engine.pid is not None:  # one that was never started has nothing open
-                engine.call(Op.RELEASE, None, key, timeout=self._patience)
+                found |= engine.call(Op.OPENED, None, timeout=self._patience)
+        return found
+
+    def size(self, *keys: WorkspaceKey) -> Size:
+        """See the port."""
+        paths = [self._path(key) for key in keys]
+        return Size(sum(map(folders_in, paths)), sum(map(size_of, paths)))
+
+    def release(self, *keys: WorkspaceKey) -> None:
+        """See the port."""
+        failed: MemoryUnavailable | None = None
+        for engine in self._engines:
+            if engine.pid is not None:
+                try:
+                    engine.call(Op.RELEASE, None, *keys, timeout=self._patience)
+                except MemoryUnavailable as error:  # the others let go all the same
+                    failed = error
+        if failed is not None:
+            raise failed
 
     def close(self) -> None:
         """See the port."""
         for engine in self._engines:
             engine.close()
+
+    def _path(self, key: WorkspaceKey) -> Path:
+        return self._directory / str(key.user_id) / str(key.project_id)
 
     def _call(self, op: Op, collection: Collection, *arguments: Any, timeout: float | None = None) -> Any:
         engine = self._engines[crc32(collection.name.encode()) % len(self._engines)]

@@ -24,6 +24,7 @@ class Op(StrEnum):
     DROP = "drop"
     COLLECTIONS = "collections"
     WORKSPACES = "workspaces"
+    OPENED = "opened"
     RELEASE = "release"
 
 
