@@ -54,7 +54,6 @@ from workspace.llm import ModelClient
 from workspace.manager import WorkerSpaceManager
 from workspace.memory.agent_memories import AgentMemories
 from workspace.memory.asking import PATIENCE, Asking
-from workspace.memory.door import Memories
 from workspace.memory.host_calling import HostCalling
 from workspace.memory.remote import RemoteMemories
 from workspace.memory.store import MOST_AT_ONCE
@@ -161,10 +160,10 @@ class _Core(NamedTuple):
     approvals: ApprovalManager
     tool_calls: ToolCalls
     services: SpaceServices
-    requests: RequestQueue
 
 
-def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
+def _core(settings: Settings, app: Any, *, application_name: str, memories: AgentMemories | None) -> _Core:
+    """Build that, with memories that are asked of their hosts unless this process has them itself."""
     database = build_database(settings, application_name=application_name)
     client = redis_client(settings)
     bus = AgentBus(app)
@@ -176,6 +175,7 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
     chats = ChatStore(database)
     user_cap = UserCap(database, cap=settings.user_task_cap)
     endings = Endings(database=database, publisher=publisher, broadcaster=broadcaster, bus=bus, user_cap=user_cap)
+    spaces = SpaceStore(database)
     services = SpaceServices(
         intake=Intake(database, queue_limit=settings.agent_queue_limit, user_task_cap=settings.user_task_cap),
         bus=bus,
@@ -188,10 +188,11 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
         cancellation=Cancellation(database),
         endings=endings,
         receipts=Receipts(database),
-        spaces=SpaceStore(database),
+        spaces=spaces,
         user_cap=user_cap,
         survey=WorkspaceStore(database, Surveyor(Reports(client), queue_limit=settings.agent_queue_limit)),
         alerts=alerts,
+        memories=memories or _asked_memories(settings, app, HostCalling(spaces, bus, broadcaster)),
         remembering=Remembering(database),
         queue_limit=settings.agent_queue_limit,
         remember_host=settings.agent_idle_timeout / 2,
@@ -209,14 +210,24 @@ def _core(settings: Settings, app: Any, *, application_name: str) -> _Core:
         approvals=ApprovalManager(database, publisher, resumption, Grants(database), settings),
         tool_calls=ToolCalls(database, publisher, resumption, output_limit=settings.tool_output_limit),
         services=services,
-        requests=RequestQueue(app),
     )
+
+
+def _asked_memories(settings: Settings, app: Any, calling: HostCalling) -> RemoteMemories:
+    asking = Asking(RequestQueue(app), calling, redis_waiter(settings))
+    return RemoteMemories(asking, batch=min(settings.embedding_batch, MOST_AT_ONCE))
+
+
+def _own_memories(settings: Settings) -> AgentMemories:
+    return AgentMemories(settings, redis_client(settings, url=settings.cache))
 
 
 def build_web(settings: Settings | None = None) -> Web:
     """Build what the web process needs."""
     settings = settings or load_settings()
-    core = _core(settings, web_sender(settings), application_name="codelab-web")
+    # A server is reached from everywhere; the embedded engine only on the node that hosts a workspace.
+    memories = _own_memories(settings) if settings.qdrant_url else None
+    core = _core(settings, web_sender(settings), application_name="codelab-web", memories=memories)
     surveyor = Surveyor(Reports(core.client), queue_limit=settings.agent_queue_limit)
     return Web(
         settings=settings,
@@ -236,18 +247,6 @@ def build_web(settings: Settings | None = None) -> Web:
         approvals=core.approvals,
         tool_calls=core.tool_calls,
         tools=ToolRegistry(CATALOGUE),
-        memories=_memories_of_web(core),
-    )
-
-
-def _memories_of_web(core: _Core) -> Memories:
-    """Return agents' memories as a process reaches them that hosts nothing: on the server, or through the hosts."""
-    settings, services = core.settings, core.services
-    if settings.qdrant_url:
-        return AgentMemories(settings, redis_client(settings, url=settings.cache))
-    calling = HostCalling(services.spaces, services.bus, services.broadcaster)
-    return RemoteMemories(
-        Asking(core.requests, calling, redis_waiter(settings)), batch=min(settings.embedding_batch, MOST_AT_ONCE)
     )
 
 
@@ -261,12 +260,12 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         settings: the options, by default those of the environment.
     """
     settings = settings or load_settings()
-    core = _core(settings, app, application_name="codelab-node")
+    memories = _own_memories(settings)
+    core = _core(settings, app, application_name="codelab-node", memories=memories)
     node_id = f"{name}:{os.getpid()}:{UUID(bytes=os.urandom(16)).hex[:8]}"
     leases = Leases(core.client, ttl=settings.node_lease_ttl)
     claims = Claims(core.database, leases, node_id=node_id, data_id=data_dir_id(settings.data_dir))
     queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
-    memories = AgentMemories(settings, redis_client(settings, url=settings.cache))
     resources = _resources(settings, memories)
     orphaned_files = OrphanedFiles(core.database, resources.files)
     memory_watch = MemoryWatch(memories.store, core.services.alerts, node_id=node_id)

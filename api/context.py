@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from flask import Response, request
 
-from api.http import Resource, key, no_content, web
+from api.http import Resource, key, no_content, web, workspace
 from api.memory_files import exported, restore
 from api.repeats import named_repeat
 from api.schemas.common import Listing
@@ -27,11 +27,10 @@ from api.schemas.context import (
 )
 from api.streaming import NDJSON, bound_writes
 from api.strict_json import UnsupportedContentType
-from models import UserAgent
 from workspace.errors import InvalidInput, NotFound
 from workspace.memory.door import MemoryDoor
 from workspace.memory.ids import memory_id, milliseconds_of
-from workspace.memory.memories import Filter, Memory, Provenance
+from workspace.memory.memories import Memory, Provenance
 from workspace.memory.repeats import Moment, RepeatedMemories
 from workspace.memory.transfer import ExportedMemory
 
@@ -48,7 +47,7 @@ class MemoryListing(Listing[MemoryResponse]):
 @context.on("GET", "/agents/<uuid:agent_id>/context/", answers=MemoryListing)
 def list_memories(agent_id: UUID, query: MemoryQuery) -> MemoryListing:
     """List what an agent remembers, the newest first. To look for something: `context/search/`."""
-    memory = _memory(_agent(agent_id))
+    memory = _memory(agent_id)
     page = memory.page(where=query.filter(), limit=query.limit, after=query.after())
     items = [MemoryResponse.of(each) for each in page.items]
     cursor = str(page.next_cursor) if page.next_cursor is not None else None
@@ -58,7 +57,7 @@ def list_memories(agent_id: UUID, query: MemoryQuery) -> MemoryListing:
 @context.on("POST", "/agents/<uuid:agent_id>/context/search/", answers=SearchResponse)
 def search_memories(agent_id: UUID, json: MemorySearch) -> SearchResponse:
     """Find what is most like a query, the most like it first."""
-    found = _memory(_agent(agent_id)).search(
+    found = _memory(agent_id).search(
         json.query, where=json.filter(), limit=json.limit, min_score=json.min_score, token_budget=NO_BUDGET
     )
     return SearchResponse(items=[FoundResponse.of_found(each) for each in found])
@@ -70,13 +69,13 @@ def add_memories(agent_id: UUID, json: NewMemories) -> Response:
 
     With an `Idempotency-Key` header, sending it again makes the same memories and not more of them.
     """
-    agent = _agent(agent_id)
+    memory = _memory(agent_id)
     repeat = named_repeat(json.model_dump_json())
     moment, seed = Moment(datetime.now(UTC), replayed=False), uuid4().hex
     if repeat is not None:
         moment, seed = RepeatedMemories(web().redis).first(key(), agent_id, repeat, now=moment.at), repeat.key
     memories = _made(json, moment.at, seed)
-    _memory(agent).remember(memories)
+    memory.remember(memories)
     answer = AddedResponse(items=[MemoryResponse.of(each) for each in memories])
     response = Response(answer.model_dump_json(), 201, mimetype="application/json")
     if moment.replayed:
@@ -89,35 +88,34 @@ def forget_memories(agent_id: UUID, query: ForgetQuery) -> ForgottenResponse:
     """Forget everything, or what comes from one session or one run."""
     if request.get_data():
         raise InvalidInput("What is to be forgotten is said in the query; a body is not read.")
-    memory = _memory(_agent(agent_id))
-    if query.session_id is None and query.run_id is None:
-        return ForgottenResponse(deleted=memory.clear())
-    return ForgottenResponse(deleted=memory.forget_where(Filter(session_id=query.session_id, run_id=query.run_id)))
+    return ForgottenResponse(
+        deleted=workspace().clear_context(agent_id, run_id=query.run_id, session_id=query.session_id)
+    )
 
 
 @context.on("DELETE", "/agents/<uuid:agent_id>/context/<uuid:memory_id>/", answers=None, status=204)
 def forget_memory(agent_id: UUID, memory_id: UUID) -> Response:
     """Forget one memory. It is 204 as well if there is none any more."""
-    agent = _agent(agent_id)
+    memory = _memory(agent_id)
     try:
         milliseconds_of(memory_id)
     except ValueError as error:
         raise NotFound from error
-    _memory(agent).forget([memory_id])
+    memory.forget([memory_id])
     return no_content()
 
 
 @context.on("POST", "/agents/<uuid:agent_id>/context/prune/", answers=PrunedResponse)
 def prune_memories(agent_id: UUID, json: PruneRequest) -> PrunedResponse:
     """Forget what is old, then the oldest of what is left beyond a number; or only say how much that would be."""
-    pruned = _memory(_agent(agent_id)).prune(older_than=json.older_than, keep=json.keep, dry_run=json.dry_run)
+    pruned = _memory(agent_id).prune(older_than=json.older_than, keep=json.keep, dry_run=json.dry_run)
     return PrunedResponse.of(pruned, dry_run=json.dry_run)
 
 
 @context.on("GET", "/agents/<uuid:agent_id>/context/stats/", answers=MemoryStatsResponse)
 def memory_stats(agent_id: UUID) -> MemoryStatsResponse:
     """Read what an agent's memory holds."""
-    return MemoryStatsResponse.of(_memory(_agent(agent_id)).stats())
+    return MemoryStatsResponse.of(_memory(agent_id).stats())
 
 
 @context.on("GET", "/agents/<uuid:agent_id>/context/export/", answers=ExportedMemory)
@@ -126,10 +124,10 @@ def export_memories(agent_id: UUID) -> Response:
 
     If it cannot be read to its end, the last line is an `error` and the answer is broken off.
     """
-    agent = _agent(agent_id)
-    lines = exported(_memory(agent))
+    space = workspace()
+    lines = exported(space.get_agent_context_store(agent_id))
     bound_writes()
-    disposition = f'attachment; filename="{agent.name}-memory.ndjson"'
+    disposition = f'attachment; filename="{space.get_agent(agent_id).agent.name}-memory.ndjson"'
     return Response(lines, content_type=f"{NDJSON}; charset=utf-8", headers={"Content-Disposition": disposition})
 
 
@@ -139,25 +137,20 @@ def import_memories(agent_id: UUID) -> RestoredResponse:
 
     A line that is no memory ends it with 422, `line` and `stored`: what stands before that line is kept.
     """
-    agent = _agent(agent_id)
+    memory = _memory(agent_id)
     if request.mimetype != NDJSON:
         raise UnsupportedContentType(NDJSON)
     request.max_content_length = web().settings.max_import_bytes
-    return RestoredResponse.of(restore(_memory(agent), request.stream))
+    return RestoredResponse.of(restore(memory, request.stream))
 
 
-def _agent(agent_id: UUID) -> UserAgent:
-    """Return an agent of the project.
+def _memory(agent_id: UUID) -> MemoryDoor:
+    """Return the memory of an agent of the project.
 
     Raises:
         NotFound: it has none with this id.
     """
-    return web().agents.get(key(), agent_id).agent
-
-
-def _memory(agent: UserAgent) -> MemoryDoor:
-    """Return the memory of an agent that was looked up under its tenant: its name is the row's, never a client's."""
-    return web().memories.of(key(), agent.name, agent.id)
+    return workspace().get_agent_context_store(agent_id)
 
 
 def _made(json: NewMemories, now: datetime, seed: str) -> list[Memory]:

@@ -14,7 +14,6 @@ from workspace.census import Census
 from workspace.chat_store import ChatStore
 from workspace.explanations import Explanations
 from workspace.manager import WorkerSpaceManager
-from workspace.memory.door import Memories
 from workspace.oversight import Oversight
 from workspace.survey import WorkspaceStore
 from workspace.tools.client_calls import ToolCalls
@@ -42,4 +41,3 @@ class Web:
     approvals: ApprovalManager
     tool_calls: ToolCalls
     tools: ToolRegistry
-    memories: Memories

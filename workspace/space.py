@@ -6,7 +6,7 @@ owns the consumers of its agents' queues (`workspace.hosted_space`). Where it do
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -29,6 +29,8 @@ from workspace.health import HealthStatus
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.idempotency import Receipts, Repeated
 from workspace.intake import Accepted, Intake, NewMessage
+from workspace.memory.door import Memories, MemoryDoor
+from workspace.memory.memories import Filter, Found, Memory
 from workspace.metrics import MESSAGES_ACCEPTED
 from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest
@@ -79,6 +81,7 @@ class SpaceServices(NamedTuple):
     user_cap: UserCap
     survey: WorkspaceStore
     alerts: Alerts
+    memories: Memories
     remembering: Remembering
     queue_limit: int
     remember_host: float
@@ -387,17 +390,52 @@ class UserWorkerSpace:
 
     # -- memory ----------------------------------------------------------------------------------------------
 
-    def forget_pending(
-        self, *, agent_id: UUID | None = None, run_id: UUID | None = None, session_id: UUID | None = None
-    ) -> int:
-        """See that ended tasks which are not remembered yet never are; all arguments count together.
+    def get_agent_context_store(self, agent_id: UUID) -> MemoryDoor:
+        """Return an agent's memory. Its methods raise `MemoryUnavailable` when it is out of reach.
 
-        To be called before memories are removed: what is stored later would undo that.
+        Raises:
+            NotFound: no such agent in the project.
+        """
+        return self._services.memories.of(self.key, self.get_agent(agent_id).agent.name, agent_id)
+
+    def search_context(self, agent_id: UUID, query: str, *, limit: int | None = None) -> list[Found]:
+        """Return what of an agent's memory is most like `query`, the most like it first.
+
+        Raises:
+            NotFound: no such agent in the project.
+            MemoryUnavailable: its memory is out of reach.
+            InvalidInput: there is nothing to look for, or the limit is out of bounds.
+        """
+        return self.get_agent_context_store(agent_id).search(query, limit=limit)
+
+    def add_context(self, agent_id: UUID, memories: Sequence[Memory]) -> None:
+        """Let an agent remember something.
+
+        Raises:
+            NotFound: no such agent in the project.
+            MemoryUnavailable: its memory is out of reach.
+            InvalidInput: a text is empty.
+        """
+        self.get_agent_context_store(agent_id).remember(memories)
+
+    def clear_context(self, agent_id: UUID, *, run_id: UUID | None = None, session_id: UUID | None = None) -> int:
+        """Forget everything that an agent remembers, or what comes from one run or one session.
+
+        Runs that ended and are not remembered yet will not be.
 
         Returns:
-            How many tasks these were.
+            How many memories these were.
+
+        Raises:
+            NotFound: no such agent in the project.
+            MemoryUnavailable: its memory is out of reach.
         """
-        return self._services.remembering.forget(self.key, agent_id=agent_id, run_id=run_id, session_id=session_id)
+        memory = self.get_agent_context_store(agent_id)
+        # First, or else what is stored meanwhile would come back.
+        self._services.remembering.forget(self.key, agent_id=agent_id, run_id=run_id, session_id=session_id)
+        if run_id is None and session_id is None:
+            return memory.clear()
+        return memory.forget_where(Filter(run_id=run_id, session_id=session_id))
 
     # -- seeing it -------------------------------------------------------------------------------------------
 
