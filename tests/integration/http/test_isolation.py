@@ -199,7 +199,7 @@ def call(client: ApiClient, route: Route, values: dict[str, str]) -> httpx.Respo
     headers = client.authorization | ({} if view.lines is None else {"Content-Type": "application/x-ndjson"})
     request = client.http.build_request(route.method, client.url + route.path(**values), headers=headers, **sent)
     response = client.http.send(request, stream=True)
-    if response.headers.get("Content-Type", "").startswith("application/json"):
+    if route.view != "stream_events" or response.headers["Content-Type"].startswith("application/json"):
         response.read()
     response.close()
     return response
