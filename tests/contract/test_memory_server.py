@@ -31,7 +31,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def store(server: ScriptedServer) -> Iterator[QdrantServerStore]:
-    store = QdrantServerStore.connect(server.url, api_key=KEY, timeout=1)
+    store = QdrantServerStore.at(server.url, api_key=KEY, timeout=1)
     yield store
     store.close()
 
@@ -112,7 +112,7 @@ def test_a_silent_server_is_given_up(server: ScriptedServer, store: QdrantServer
 
 
 def test_no_server_at_all_is_told_at_once(mine: Collection) -> None:
-    store = QdrantServerStore.connect("http://127.0.0.1:9", api_key="", timeout=30)
+    store = QdrantServerStore.at("http://127.0.0.1:9", api_key="", timeout=30)
     started = time.monotonic()
     for act in every_way(store, mine):
         with pytest.raises(MemoryUnavailable):

@@ -272,6 +272,8 @@ HARMLESS = {"_exit", "getpid", "urandom"}
 """Of the module `os`."""
 STARTERS = {"subprocess", "shutil", "tempfile", "pty", "multiprocessing", "glob", "ctypes"}
 """Modules that open files and start programs by themselves."""
+ENGINES_OWN = ("workspace/memory/edge/",)
+"""The embedded memory engine: processes of the node's own, on directories that no name or path of a tool leads to."""
 ELSEWHERE = {("api/token_keys.py", "read_bytes")}
 """Who opens a file that is no workspace's: the keys of tokens."""
 
@@ -292,11 +294,21 @@ def openings(tree: ast.AST) -> Iterator[str]:
 
 def test_files_are_opened_and_programs_started_only_where_workspaces_are_kept_apart() -> None:
     for module, tree in production():
-        if module.startswith(("workspace/files/", "workspace/sandbox/")):
+        if module.startswith(("workspace/files/", "workspace/sandbox/", *ENGINES_OWN)):
             continue
         opened = {(module, name) for name in openings(tree)}
         assert opened <= ELSEWHERE, opened
         assert not {name.partition(".")[0] for name in imports(tree)} & STARTERS, module
+
+
+def test_only_who_chooses_the_memory_store_knows_the_embedded_engine() -> None:
+    knowing = {
+        module
+        for module, tree in production()
+        if any(name.startswith("workspace.memory.edge") for name in imports(tree))
+        and not module.startswith(ENGINES_OWN)
+    }
+    assert knowing == {"workspace/memory/agent_memories.py"}
 
 
 def test_nothing_is_compiled_or_evaluated() -> None:

@@ -11,7 +11,8 @@ from devstack.directory import ROOT
 LOOK = """
 import sys
 from bootstrap import build_web
-print(type(build_web().manager._services.memories).__name__, sorted({"qdrant_client", "qdrant_edge"} & set(sys.modules)))
+memories = build_web().manager._services.memories
+print(type(memories).__name__, sorted({"qdrant_client", "qdrant_edge"} & set(sys.modules)))
 """
 OPTIONS = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",

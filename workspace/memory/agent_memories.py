@@ -90,6 +90,6 @@ def build_store(settings: Settings) -> ContextStore:
     # A second and 85 MB, which a process that needs no server is spared.
     from workspace.memory.server import QdrantServerStore
 
-    return QdrantServerStore.connect(
+    return QdrantServerStore.at(
         settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value(), timeout=SERVER_TIMEOUT
     )

@@ -77,7 +77,7 @@ class QdrantServerStore:
         self._lock = threading.Lock()
 
     @classmethod
-    def connect(cls, url: str, *, api_key: str, timeout: float) -> "QdrantServerStore":
+    def at(cls, url: str, *, api_key: str, timeout: float) -> "QdrantServerStore":
         """Return a store that talks to `url`; nothing connects before it is needed.
 
         Args:
@@ -379,27 +379,27 @@ class QdrantServerStore:
         records: list[models.Record] = found[0]
         return records
 
-    def _asked(self, collection: Collection, missing: Any, function: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+    def _asked(self, collection: Collection, missing: Any, method: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Ask about a collection; returns `missing` if there is none."""
         if self._look(collection, at_most=KNOWN_FOR) is None:
             return missing
         try:
-            return self._called(function, collection.name, *args, **kw)
+            return self._called(method, collection.name, *args, **kw)
         except _Missing:
             self._forget(collection.name)
             return missing
 
-    def _changed(self, collection: Collection, function: Callable[..., Any], *args: Any, **kw: Any) -> None:
+    def _changed(self, collection: Collection, method: Callable[..., Any], *args: Any, **kw: Any) -> None:
         """Change a collection, if there is one."""
         with suppress(_Missing):
             if self._look(collection) is not None:
-                self._called(function, collection.name, *args, **kw)
+                self._called(method, collection.name, *args, **kw)
 
     def _forget(self, name: str) -> None:
         with self._lock:
             self._known.pop(name, None)
 
-    def _called(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def _called(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call the client, whose errors are many.
 
         Raises:
@@ -408,7 +408,7 @@ class QdrantServerStore:
             _Exists: there is one.
         """
         try:
-            return function(*arguments, **options)
+            return method(*arguments, **options)
         except UnexpectedResponse as error:
             _explain(error)
         except (ApiException, QdrantException) as error:

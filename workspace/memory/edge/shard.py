@@ -241,10 +241,10 @@ def _equals(name: str, value: str | int) -> qdrant.FieldCondition:
     return qdrant.FieldCondition(name, match=qdrant.MatchValue(value))
 
 
-def _called(function: Any, *arguments: Any, **options: Any) -> Any:
+def _called(method: Any, *arguments: Any, **options: Any) -> Any:
     """Call the engine, all of whose errors are plain exceptions that tell apart by their text alone."""
     try:
-        return function(*arguments, **options)
+        return method(*arguments, **options)
     except Exception as error:
         if _IN_USE in str(error):
             raise ShardInUse(str(error)) from error
