@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from os import environ
 from uuid import UUID
 
@@ -37,10 +38,27 @@ def world(other_asker: Asker) -> World:
     return other_asker.world()
 
 
+@pytest.fixture(scope="module")
+def started() -> Iterator[ExitStack]:
+    """Nodes that were started in place of those that a test has killed."""
+    with ExitStack() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def one_node(fragile: OwnSystem, started: ExitStack) -> None:
+    if not living(fragile):
+        started.enter_context(fragile.node())
+
+
 @pytest.fixture
-def two_nodes(fragile: OwnSystem) -> Iterator[str]:
-    with fragile.node() as name:
-        yield name
+def two_nodes(fragile: OwnSystem, one_node: None, started: ExitStack) -> None:
+    if living(fragile) < 2:
+        started.enter_context(fragile.node())
+
+
+def living(fragile: OwnSystem) -> int:
+    return sum(process.poll() is None for process in fragile.nodes.values())
 
 
 def answered(asker: Asker, world: World) -> bool:
@@ -64,7 +82,7 @@ def said(fragile: OwnSystem, process: "subprocess.Popen[bytes]", event: str) -> 
 
 
 def test_the_next_host_answers_when_one_is_lost(
-    fragile: OwnSystem, other_asker: Asker, world: World, two_nodes: str
+    fragile: OwnSystem, other_asker: Asker, world: World, two_nodes: None
 ) -> None:
     mine = other_asker.memory(world)
     mine.remember([memory()])
@@ -85,7 +103,7 @@ def test_the_next_host_answers_when_one_is_lost(
 
 
 def test_a_host_that_was_stopped_carries_out_nothing_that_it_finds_when_it_wakes(
-    fragile: OwnSystem, other_asker: Asker, world: World, two_nodes: str
+    fragile: OwnSystem, other_asker: Asker, world: World, two_nodes: None
 ) -> None:
     """What was asked while it slept has no use any more, and the workspace may be another node's."""
     mine = other_asker.memory(world)
