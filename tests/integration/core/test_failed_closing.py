@@ -71,7 +71,6 @@ def space(free: World, wire: Proxy, queues: AgentQueues) -> Iterator[HostedSpace
         bus=AgentBus(app),
         alerts=alerts,
         memories=memories,
-        memories=AgentMemories(settings, client),
         check_memory=lambda _: None,
         recover=lambda _: 0,
         fence_after=8,
