@@ -45,6 +45,7 @@ def create_app(environment: Mapping[str, str] | None = None) -> Flask:
         ("DELETE", "/_control/witness", server.reset_witness),
         ("GET", "/_control/requests", server.show_requests),
         ("DELETE", "/_control/requests", server.clear_requests),
+        ("GET", "/_control/embeddings", server.show_embeddings),
     )
     for method, path, view in routes:
         app.add_url_rule(path, endpoint=f"{method} {path}", view_func=view, methods=[method])
@@ -64,13 +65,14 @@ class Server:
     def __init__(self, defaults: Script) -> None:
         self._rules = RuleBook(defaults)
         self._witness = Witness()
-        self._requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
+        self._requests: deque[Record] = deque(maxlen=KEPT_REQUESTS)
+        self._embeddings: deque[Record] = deque(maxlen=KEPT_REQUESTS)
 
     def chat(self) -> Response:
         """Answer a conversation as its script says."""
         conversation = Conversation.parse(_json_body())
         key = request.headers.get("X-Codelab-Agent") or conversation.body.get("user") or conversation.model
-        record = self._remember(str(key), conversation.body)
+        record = self._remember(self._requests, str(key), conversation.body)
         client = Client(request.environ.get("gunicorn.socket"))
         visit = self._witness.arrive(str(key), client.has_gone)
         try:
@@ -86,7 +88,7 @@ class Server:
         """Embed texts."""
         body = _json_body()
         answer = embeddings.response(body)
-        record = self._remember("", body)
+        record = self._remember(self._embeddings, "", body)
         decision = self._rules.decide_embedding(embeddings.texts_of(body["input"]))
         if disturbed := _disturbed(decision):
             return disturbed
@@ -127,19 +129,28 @@ class Server:
         return Response(status=HTTPStatus.NO_CONTENT)
 
     def show_requests(self) -> Response:
-        """The last requests, the newest at the end."""
-        limit = request.args.get("limit", default=20, type=int)
-        return _json({"requests": list(self._requests)[-limit:] if limit > 0 else []})
+        """The last conversations, the newest at the end."""
+        return _last(self._requests)
+
+    def show_embeddings(self) -> Response:
+        """The last requests for embeddings, the newest at the end."""
+        return _last(self._embeddings)
 
     def clear_requests(self) -> Response:
         """Forget the requests."""
         self._requests.clear()
+        self._embeddings.clear()
         return Response(status=HTTPStatus.NO_CONTENT)
 
-    def _remember(self, key: str, body: Any) -> Record:
+    def _remember(self, kept: deque[Record], key: str, body: Any) -> Record:
         record = {"path": request.path, "key": key, "at": time.time(), "served": False, "body": body}
-        self._requests.append(record)
+        kept.append(record)
         return record
+
+
+def _last(kept: deque[Record]) -> Response:
+    limit = request.args.get("limit", default=20, type=int)
+    return _json({"requests": list(kept)[-limit:] if limit > 0 else []})
 
 
 def _respond(conversation: Conversation, decision: Decision, client: Client, record: Record) -> Response:

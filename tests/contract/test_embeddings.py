@@ -94,7 +94,7 @@ def asked(standin: Standin, text: str) -> list[list[str]]:
 
 def all_asked(standin: Standin) -> list[list[str]]:
     """The inputs of the stand-in's newest requests."""
-    return [body["input"] for body in standin.requests(200) if "input" in body]
+    return standin.embeddings()
 
 
 # -- the stand-in -----------------------------------------------------------------------------------------------------

@@ -58,6 +58,12 @@ class Standin:
         found: list[dict[str, Any]] = response.raise_for_status().json()["requests"]
         return [request.get("body", request) for request in found]
 
+    def embeddings(self, limit: int = 200) -> list[list[str]]:
+        """Return the texts of the last requests for embeddings, the newest last."""
+        response = self._http.get(f"{self._url}/embeddings", params={"limit": limit})
+        found: list[dict[str, Any]] = response.raise_for_status().json()["requests"]
+        return [request["body"]["input"] for request in found]
+
     def usage_of(self, body: dict[str, Any]) -> dict[str, int]:
         """Return the usage of a request, by asking once more."""
         whole = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}

@@ -69,7 +69,7 @@ def system_prompts(standin: Standin, content: str) -> list[str]:
     return [
         request["messages"][0]["content"]
         for request in standin.requests(200)
-        if [said["content"] for said in request.get("messages", []) if said["role"] == "user"][-1:] == [content]
+        if [said["content"] for said in request["messages"] if said["role"] == "user"][-1:] == [content]
     ]
 
 

@@ -30,8 +30,7 @@ def await_embedding(standin: Standin, about: str) -> None:
     """Wait until the model's server was asked to embed an interaction."""
 
     def was_asked() -> bool:
-        texts = [body["input"] for body in standin.requests(1_000) if "input" in body]
-        return any(text.startswith("User: ") and about in text for each in texts for text in each)
+        return any(text.startswith("User: ") and about in text for each in standin.embeddings() for text in each)
 
     eventually(was_asked, "an interaction to be embedded")
 

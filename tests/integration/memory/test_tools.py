@@ -115,5 +115,5 @@ def test_an_agent_whose_memory_is_off_has_no_tools_for_it(user: ApiClient, stand
     accepted = user.answered(user.make_session()["id"], content)
     (call,) = calls_of(user, accepted["run_id"])
     assert call["result"]["error"]["code"] == "unknown_tool"
-    offered = next(request for request in standin.requests(200) if content in str(request.get("messages")))["tools"]
+    offered = next(request for request in standin.requests(200) if content in str(request["messages"]))["tools"]
     assert [each["function"]["name"] for each in offered] == ["read_file"]

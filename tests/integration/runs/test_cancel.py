@@ -95,7 +95,8 @@ def test_what_was_said_before_a_cancel_is_kept_exactly_as_it_was_streamed(user: 
     run = user.wait_for_run(accepted, status="cancelled")
     told = story(events, accepted["run_id"])
     assert told[-2:] == ["message_created", "run_cancelled"]
-    assert set(told[3:-2]) == {"task_progress"}
+    assert told[3] == "context_retrieved"
+    assert set(told[4:-2]) == {"task_progress"}
     ours = [event for event in events if event.body["run_id"] == accepted["run_id"]]
     said = "".join(event.payload["text"] for event in ours if event.type == "task_progress")
     assert said.startswith("tok1 tok2")
