@@ -56,7 +56,8 @@ def test_usage_and_cost_are_recorded_by_the_price_of_the_model(user: ApiClient) 
 def test_the_model_is_shown_the_last_ten_messages_and_the_prompt_of_the_agent(
     user: ApiClient, standin: Standin
 ) -> None:
-    agent = user.make_agent(system_prompt="You are a parrot.", temperature=0.5)
+    # What falls out of these ten would be a memory that the prompt shows.
+    agent = user.make_agent(system_prompt="You are a parrot.", temperature=0.5, memory={"enabled": False})
     session = user.make_session()["id"]
     for number in range(7):
         user.answered(session, f"[say=answer {number}] question {number}")

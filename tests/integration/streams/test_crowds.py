@@ -119,7 +119,7 @@ def test_a_buffer_is_capped(user: ApiClient, tuned_url: str, talk: Talk, store: 
     agent = user.make_agent()
     first = user.send(talk.session_id, "[silent=60] holds the session, so that nothing else is published")
     with user.events(first["events_url"]) as stream:
-        stream.until("task_started")
+        stream.until("context_retrieved")
     talk.say(*"abcdefgh")
     assert store.xlen(talk.buffer) > 5
     accepted = user.at(tuned_url).send(talk.session_id, "held")
