@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 import redis
 from flask import Flask
@@ -20,6 +21,10 @@ from tests.support.standin import Standin
 from workspace.event_publisher import EventPublisher
 
 NO_STACK = "needs the stack that `make test` starts (API_URL is not set)"
+
+# The cores are shared: how long an example takes says nothing of it.
+hypothesis.settings.register_profile("shared_cores", deadline=None)
+hypothesis.settings.load_profile("shared_cores")
 
 MakeUser = Callable[[], ApiClient]
 

@@ -79,7 +79,7 @@ def test_what_is_due_when_a_memory_is_cleared_is_not_stored_afterwards(
     await_embedding(standin, about)
 
     space = bootstrap.build_web(load_settings()).manager.get_or_create(key_of(user, database))
-    assert space.forget_pending(agent_id=UUID(agent["id"])) == 1
+    assert space.clear_context(UUID(agent["id"])) == 0
 
     standin.reset()
     tell(user, database, "Something else.")  # which is stored after it, if it is
