@@ -28,6 +28,7 @@ from workspace.memory.agent_memories import AgentMemories
 from workspace.metrics import INTERACTIONS_DUE, INTERACTIONS_DUE_AGE, INTERACTIONS_REMEMBERED
 from workspace.names import WorkspaceKey
 from workspace.remembering import DueTask, Remembering
+from workspace.seldom import Seldom
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +99,7 @@ class Rememberer:
         self._failures = 0
         """Attempts in a row that failed, whatever they were about."""
         self._paused_until = 0.0
+        self._measures = Seldom(LOOK_INTERVAL, clock=clock)
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -130,6 +132,8 @@ class Rememberer:
                 self._stopping.wait(LOOK_INTERVAL)
 
     def _measure(self) -> None:
+        if self._measures.ask() is None:
+            return  # a query for each message would cost more than anybody learns from it
         backlog = self._remembering.backlog(self._node_id)
         INTERACTIONS_DUE.set(backlog.number)
         INTERACTIONS_DUE_AGE.set((utc_now() - backlog.oldest).total_seconds() if backlog.oldest else 0)
