@@ -110,13 +110,20 @@ def _secrets() -> dict[str, str]:
 
 
 def test_a_container_of_ours_has_no_secret_that_it_does_not_need() -> None:
-    needed_by = {"OPENAI_API_KEY": {"worker"}, "FLOWER_BASIC_AUTH": {"flower"}}
+    needed_by = {"OPENAI_API_KEY": {"worker"}, "QDRANT_API_KEY": {"worker"}, "FLOWER_BASIC_AUTH": {"flower"}}
     others = required_variables() - {"JWT_SECRET", *needed_by}
 
     for name, service in OURS.items():
         assert all(service["environment"][secret] == "" for secret in others), name
         for secret, users in needed_by.items():
             assert bool(service["environment"][secret]) == (name in users), (name, secret)
+
+
+def test_only_the_worker_talks_to_the_memorys_server() -> None:
+    for name, service in OURS.items():
+        assert service["environment"]["QDRANT_URL"] == ("http://qdrant:6333" if name == "worker" else ""), name
+    assert SERVICES["worker"]["depends_on"]["qdrant"] == {"condition": "service_healthy"}
+    assert "profiles" not in SERVICES["qdrant"]
 
 
 # -- the worker -------------------------------------------------------------------------------------------------------
