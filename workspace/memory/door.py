@@ -99,7 +99,7 @@ class MemoryDoor(Protocol):
         """Keep the memories of an export. Vectors of another embedding are made anew. To repeat it is harmless.
 
         Raises:
-            InvalidInput: a line is no memory; what came before it is kept.
+            InvalidInput: a line is no memory. Some of what came before it is kept; `check_line` tells beforehand.
             EmbeddingsUnavailable: the model's server makes no vectors.
             DimensionsChanged: the memory was made with another embedding.
         """
