@@ -197,6 +197,19 @@ def test_no_write_of_a_deleted_agent_reaches_what_another_process_made_for_a_lat
     assert second.oldest(later, 5) == [point(1).memory.id]
 
 
+def test_what_was_known_of_an_earlier_agent_costs_a_later_one_nothing(pair: Any, mine: Collection) -> None:
+    """A process that has just read of the agent that was deleted, as a web process has."""
+    first, second, _ = pair
+    later = mine._replace(agent_id=new_id())
+    second.upsert(mine, SPACE, [point(0)])
+    assert first.count(mine, EVERYTHING) == 1
+    second.drop(mine)
+    second.upsert(later, SPACE, [point(1)])
+    assert first.count(later, EVERYTHING) == 1
+    assert first.search(later, SPACE, vector(1), where=EVERYTHING, limit=5) != []
+    assert second.oldest(later, 5) == [point(1).memory.id]
+
+
 def test_collections_of_somebody_else_on_the_server_are_left_alone(pair: Any, mine: Collection) -> None:
     first, _, _ = pair
     from qdrant_client import models

@@ -281,7 +281,9 @@ class QdrantServerStore:
         """
         with self._lock:
             known = self._known.get(collection.name)
-        if known is None or self._clock() - known.since >= at_most:
+        # Of another agent's only the server tells: what was known may be of one that is gone, and be made anew by now.
+        is_own = known is not None and standing(collection.agent_id, known.agent_id) is Standing.OWN
+        if known is None or not is_own or self._clock() - known.since >= at_most:
             known = self._fetch(collection.name)
         if known is None:
             return None
