@@ -111,6 +111,19 @@ def test_a_silent_server_is_given_up(server: ScriptedServer, store: QdrantServer
     assert time.monotonic() - started < 5
 
 
+def test_no_search_waits_for_a_silent_server_as_long_as_other_work_may(
+    server: ScriptedServer, mine: Collection
+) -> None:
+    """What the collection is has to be asked first, which no time limit of one request bounds."""
+    store = QdrantServerStore.at(server.url, api_key=KEY, timeout=30)
+    server.script = lambda _: Answer(silent=True)
+    started = time.monotonic()
+    with pytest.raises(MemoryUnavailable):
+        store.search(mine, SPACE, vector(1), where=EVERYTHING, limit=1, timeout=1.0)
+    assert time.monotonic() - started < 10
+    store.close()
+
+
 def test_no_server_at_all_is_told_at_once(mine: Collection) -> None:
     store = QdrantServerStore.at("http://127.0.0.1:9", api_key="", timeout=30)
     started = time.monotonic()

@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 SENT_AT_ONCE: Final = 256
 """Points in a request: at 1536 dimensions some 8 MB of JSON; a server takes 32."""
+LOOK_PATIENCE: Final = 2.0
+"""Seconds that a search waits to be told what a collection is: the server is asked that in no time at all, and a run
+waits for the search."""
 KNOWN_FOR: Final = 10.0
 """Seconds until a read asks again whose a collection is, and what it was made with: another process may have made it
 anew. A write asks each time."""
@@ -69,8 +72,23 @@ class _Known(NamedTuple):
 class QdrantServerStore:
     """Collections of a Qdrant server. Implements `ContextStore`."""
 
-    def __init__(self, client: QdrantClient, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        *,
+        hasty: QdrantClient | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take what it needs.
+
+        Args:
+            client: of the server.
+            hasty: another one, which waits no longer than a search may; what a collection is can be asked with no
+                time limit of its own.
+            clock: seconds that only grow.
+        """
         self._client = client
+        self._hasty = hasty or client
         self._clock = clock
         self._known: dict[str, _Known] = {}
         """By the collections' names."""
@@ -85,17 +103,8 @@ class QdrantServerStore:
             api_key: empty where the server asks for none.
             timeout: seconds for a request.
         """
-        with warnings.catch_warnings():
-            # In a private network, as that of docker-compose.yml, a key without TLS is meant.
-            warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-            client = QdrantClient(
-                url=url,
-                api_key=api_key or None,
-                timeout=_whole(timeout),
-                check_compatibility=False,  # a request when it is made, and a warning
-                trust_env=False,  # a proxy has no business between a system and its database
-            )
-        return cls(client)
+        hasty = _client(url, api_key, timeout=min(timeout, LOOK_PATIENCE))
+        return cls(_client(url, api_key, timeout=timeout), hasty=hasty)
 
     def check(self) -> None:
         """See the port."""
@@ -141,11 +150,15 @@ class QdrantServerStore:
     ) -> list[Found]:
         """See the port."""
         _check(vector, space)
-        known = self.space(collection)
+        until = time.monotonic() + timeout if timeout is not None else math.inf
+        known = self._look(collection, at_most=KNOWN_FOR, hasty=True)
         if known is None:
             return []
-        if known != space:
-            raise DimensionsChanged(expected=known, got=space)
+        if known.space != space:
+            raise DimensionsChanged(expected=known.space, got=space)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise MemoryUnavailable("There was no time left to search.")
         response = self._asked(
             collection,
             None,
@@ -155,7 +168,7 @@ class QdrantServerStore:
             search_params=_SEARCH,
             limit=limit,
             with_payload=True,
-            timeout=_whole(timeout) if timeout is not None else None,
+            timeout=_whole(left) if timeout is not None else None,
         )
         found = [Found(of_payload(hit.id, hit.payload), hit.score) for hit in response.points] if response else []
         return [each for each in found if min_score is None or each.score >= min_score]
@@ -245,6 +258,7 @@ class QdrantServerStore:
     def close(self) -> None:
         """See the port."""
         self._client.close()
+        self._hasty.close()
 
     def _make(self, collection: Collection, space: VectorSpace) -> None:
         """Make a collection; another process may do the same at this moment."""
@@ -266,7 +280,7 @@ class QdrantServerStore:
         for name, kind in _INDEXES.items():  # also where it was made by one that came no further
             self._called(self._client.create_payload_index, collection.name, name, kind, wait=True)
 
-    def _look(self, collection: Collection, *, at_most: float = 0.0) -> _Known | None:
+    def _look(self, collection: Collection, *, at_most: float = 0.0, hasty: bool = False) -> _Known | None:
         """Return an agent's collection, if there is one; what an earlier agent left is removed.
 
         Two processes may remove it at the same time, and the second one what the first has made anew in between. That
@@ -275,6 +289,7 @@ class QdrantServerStore:
         Args:
             collection: which one.
             at_most: how many seconds old an answer may be.
+            hasty: whether somebody waits for it who cannot wait for long.
 
         Raises:
             MemoryOvertaken: it is a later agent's.
@@ -284,7 +299,7 @@ class QdrantServerStore:
         # Of another agent's only the server tells: what was known may be of one that is gone, and be made anew by now.
         is_own = known is not None and standing(collection.agent_id, known.agent_id) is Standing.OWN
         if known is None or not is_own or self._clock() - known.since >= at_most:
-            known = self._fetch(collection.name)
+            known = self._fetch(collection.name, self._hasty if hasty else self._client)
         if known is None:
             return None
         match standing(collection.agent_id, known.agent_id):
@@ -297,10 +312,10 @@ class QdrantServerStore:
                 self._remove(collection.name)
                 return None
 
-    def _fetch(self, name: str) -> _Known | None:
+    def _fetch(self, name: str, client: QdrantClient) -> _Known | None:
         """Ask the server what a collection is."""
         try:
-            found = self._called(self._client.get_collection, name)
+            found = self._called(client.get_collection, name)
         except _Missing:
             self._forget(name)
             return None
@@ -425,6 +440,19 @@ class QdrantServerStore:
             if str(error).endswith(" already exists"):
                 raise _Exists from error
             raise
+
+
+def _client(url: str, api_key: str, *, timeout: float) -> QdrantClient:
+    with warnings.catch_warnings():
+        # In a private network, as that of docker-compose.yml, a key without TLS is meant.
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        return QdrantClient(
+            url=url,
+            api_key=api_key or None,
+            timeout=_whole(timeout),
+            check_compatibility=False,  # a request when it is made, and a warning
+            trust_env=False,  # a proxy has no business between a system and its database
+        )
 
 
 def _explain(error: UnexpectedResponse) -> NoReturn:
