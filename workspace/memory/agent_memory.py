@@ -171,7 +171,8 @@ class AgentMemory:
         if not dry_run:
             if by_age:
                 self._store.delete_where(self.collection, aged)
-            self._forget_oldest(by_count)
+            if keep is not None and by_count:
+                self._forget_oldest(keep=keep)
         return Pruned(by_age, by_count)
 
     def export(self) -> Iterator[str]:
@@ -236,17 +237,29 @@ class AgentMemory:
     def _keep(self, points: Sequence[Point]) -> None:
         """Store points, and forget the oldest if these are too many now."""
         self._store.upsert(self.collection, self._embeddings.space, points)
-        total = self._store.count(self.collection, EVERYTHING)
-        if total > self._limits.max_vectors:
-            number = total - self._limits.max_vectors + self._limits.max_vectors // SLACK
-            self._forget_oldest(number)
+        most = self._limits.max_vectors
+        if self._store.count(self.collection, EVERYTHING) > most:
+            number = self._forget_oldest(keep=most - most // SLACK)
             MEMORY_PRUNED.inc(number)
             log.info("memory_pruned", collection=self.collection.name, number=number)
 
-    def _forget_oldest(self, number: int) -> None:
-        for start in range(0, number, MOST_AT_ONCE):
-            ids = self._store.oldest(self.collection, min(MOST_AT_ONCE, number - start))
-            self._store.delete(self.collection, ids)
+    def _forget_oldest(self, *, keep: int) -> int:
+        """Forget the oldest of what is beyond a number; returns how many memories these were.
+
+        Others may do the same at this moment: a request that was not answered in time is sent again. So they are
+        counted after it was read which ones are the oldest. What somebody forgets before the count is not too much any
+        more, and what somebody forgets after it are the same ones.
+        """
+        number = 0
+        while True:
+            oldest = self._store.oldest(self.collection, MOST_AT_ONCE)
+            surplus = self._store.count(self.collection, EVERYTHING) - keep
+            chosen = oldest[: max(0, surplus)]
+            if chosen:
+                self._store.delete(self.collection, chosen)
+                number += len(chosen)
+            if not chosen or surplus <= len(chosen):
+                return number
 
 
 def _within_reason(limit: int) -> int:
