@@ -6,12 +6,13 @@ deletion, for a workspace without a host; by a node that begins to host a worksp
 while.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import structlog
 from sqlalchemy import select
 
-from models import UserAgent
+from models import User, UserAgent
 from models.tenancy import Database
 from workspace.errors import MemoryInUse, MemoryUnavailable
 from workspace.memory.ownership import NOBODY
@@ -39,7 +40,9 @@ class OrphanedMemory:
     def remove(self, *keys: WorkspaceKey) -> int:
         """Remove what deleted agents of these workspaces left; returns how many collections.
 
-        What another process has open is left to that one, and to a later look.
+        What another process has open is left to that one, and to a later look. What is a user's whom this database
+        does not know is left alone: a server, or a directory, may be that of another deployment as well, and all of its
+        agents would be missing here. Users are never deleted.
 
         Raises:
             MemoryUnavailable: the store is out of reach.
@@ -49,8 +52,9 @@ class OrphanedMemory:
         found = self._store.collections(*keys)
         if not found:
             return 0
-        living = self._living({collection.key for collection in found})
-        return sum(self._drop(collection) for collection in found if not _belongs(collection, living))
+        ours = self._ours(found)
+        living = self._living({collection.key for collection in ours})
+        return sum(self._drop(collection) for collection in ours if not _belongs(collection, living))
 
     def look(self) -> int:
         """Look once in a while for what nobody removed; returns how many collections."""
@@ -70,6 +74,16 @@ class OrphanedMemory:
             return False
         log.info("memory_removed", collection=collection.name, agent_id=str(collection.agent_id))
         return True
+
+    def _ours(self, found: Sequence[Collection]) -> list[Collection]:
+        """Return the collections of this deployment's users."""
+        with self._database.system_session("users of collections") as session:
+            query = select(User.id).where(User.id.in_({collection.key.user_id for collection in found}))
+            users = set(session.scalars(query))
+        ours = [collection for collection in found if collection.key.user_id in users]
+        if len(ours) < len(found):
+            log.warning("memory_of_strangers", collections=len(found) - len(ours))
+        return ours
 
     def _living(self, keys: set[WorkspaceKey]) -> dict[tuple[WorkspaceKey, str], UUID]:
         with self._database.system_session("agents of collections") as session:

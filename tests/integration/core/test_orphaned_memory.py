@@ -13,7 +13,7 @@ from tests.support.memories import SPACE, point
 from workspace.memory.edge.store import QdrantEdgeStore
 from workspace.memory.memories import EVERYTHING
 from workspace.memory.ownership import NOBODY
-from workspace.names import Collection
+from workspace.names import Collection, WorkspaceKey
 from workspace.sweeping import orphaned_memory as module
 from workspace.sweeping.orphaned_memory import OrphanedMemory
 
@@ -138,6 +138,18 @@ def test_a_memory_that_is_made_while_somebody_looks_is_not_taken_for_an_orphan(
     finally:
         event.remove(engine, "after_cursor_execute", make_one)
     assert store.count(made[0], EVERYTHING) == 1
+
+
+def test_what_is_of_another_deployments_users_is_left_alone(
+    store: QdrantEdgeStore, orphans: OrphanedMemory, world: World
+) -> None:
+    """All of its agents are missing in this one's database."""
+    theirs = remembering(store, world, key=WorkspaceKey(new_id(), new_id()))
+    remembering(store, world)
+    delete_project(world)
+    assert orphans.remove(theirs.key, world.key) == 1
+    assert orphans.look() == 0
+    assert store.count(theirs, EVERYTHING) == 1
 
 
 def test_once_in_a_while_all_workspaces_are_looked_at_some_at_a_time(
