@@ -19,7 +19,7 @@ from workspace.memory.edge import collection as open_collection
 from workspace.memory.edge import engine as engine_module
 from workspace.memory.edge.engine import FLUSHED_AFTER, IDLE_FOR, TICK, Engine
 from workspace.memory.edge.folders import Folders
-from workspace.memory.edge.shard import ShardInUse
+from workspace.memory.edge.shard import ShardBroken, ShardInUse
 from workspace.memory.edge.wire import Op, Outcome, Reply, Request
 from workspace.memory.memories import EVERYTHING, VectorSpace
 from workspace.names import Collection
@@ -157,6 +157,37 @@ def test_what_is_only_in_the_log_is_written_in_time(rig: Rig, monkeypatch: pytes
     assert len(flushed) == 1
     rig.get(Op.UPSERT, mine, SPACE, [point(1, text="x" * 20_000)])
     assert len(flushed) == 2, "the log would grow without end"
+
+
+def test_a_memory_that_cannot_be_written_is_let_go_of_and_harms_no_other(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk may be full, or broken. What was confirmed is in the log."""
+    broken, healthy = begin(rig, 2)
+    real = open_collection.OpenCollection.flush
+
+    def flush(opened: open_collection.OpenCollection) -> None:
+        if opened.folder.collection == broken:
+            raise ShardBroken("no space left on device")
+        real(opened)
+
+    monkeypatch.setattr(open_collection.OpenCollection, "flush", flush)
+    rig.pass_time(FLUSHED_AFTER)
+    assert (rig.is_free(broken), rig.is_free(healthy)) == (True, False)
+    assert rig.get(Op.COUNT, broken, EVERYTHING) == 1
+    assert rig.get(Op.COUNT, healthy, EVERYTHING) == 1
+
+
+def test_a_build_that_cannot_be_begun_keeps_no_memory_locked(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_process(*_: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(open_collection, "MOST_SCANNED", 32)
+    monkeypatch.setattr(engine_module, "Build", no_process)
+    (mine,) = begin(rig)
+    rig.pass_time(0)
+    assert rig.is_free(mine)
+    assert rig.get(Op.COUNT, mine, EVERYTHING) == 1
 
 
 def test_a_request_that_came_too_late_is_not_carried_out(rig: Rig) -> None:

@@ -230,22 +230,35 @@ class Engine:
 
     def _tend(self) -> None:
         """Do one thing that is due, if there is one."""
+        for name, opened in list(self._open.items()):
+            try:
+                if self._see_to(name, opened):
+                    return
+            except (ShardBroken, OSError):  # the trouble of one memory is no other one's
+                log.exception("memory_upkeep_failed", collection=name)
+                self._let_go([name])
+
+    def _see_to(self, name: str, opened: OpenCollection) -> bool:
+        """Do what is due with a collection; returns whether anything was."""
         now = self._clock()
-        for name, opened in self._open.items():
-            if now - opened.used_at > IDLE_FOR:
-                return self._let_go([name])
-            if not self._building and opened.wants_index():
-                return self._build(name)
-            if opened.dirty_since is not None and now - opened.dirty_since > FLUSHED_AFTER:
-                return opened.flush()
-        return None
+        if now - opened.used_at > IDLE_FOR:
+            self._let_go([name])
+        elif not self._building and opened.wants_index():
+            self._build(name)
+        elif opened.dirty_since is not None and now - opened.dirty_since > FLUSHED_AFTER:
+            opened.flush()
+        else:
+            return False
+        return True
 
     def _build(self, name: str) -> None:
         """Give a collection away for a build, its lock kept."""
-        opened = self._open.pop(name)
+        opened = self._open[name]
         space, vectors = opened.space(), opened.vectors()
         folder = opened.close()
-        self._building[name] = _Building(Build(folder.shard, space.dimensions), folder, vectors, deque())
+        build = Build(folder.shard, space.dimensions)
+        del self._open[name]
+        self._building[name] = _Building(build, folder, vectors, deque())
         log.info("memory_index_begun", collection=name)
 
     def _take_back(self) -> None:
