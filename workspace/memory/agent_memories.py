@@ -39,6 +39,11 @@ class AgentMemories:
             max_vectors=settings.memory_max_vectors,
             search_timeout=settings.memory_search_timeout,
         )
+        self._lock = threading.Lock()
+        self._leaving: set[WorkspaceKey] = set()
+        """What is to be let go of, and the event by which that is told to those who wait."""
+        self._done = threading.Event()
+        self._is_releasing = False
 
     def of(self, key: WorkspaceKey, agent_name: str, agent_id: UUID) -> AgentMemory:
         """Return the memory of an agent, whether or not it has remembered anything yet."""
@@ -56,6 +61,9 @@ class AgentMemories:
     def release(self, *keys: WorkspaceKey, within: float = 0.0) -> bool:
         """Let go of workspaces, which another node may take now. It never fails, and goes on where it takes longer.
 
+        One thread does it for all: a node that loses its claims loses all of them at once, in a moment in which
+        nothing may hold up the fence.
+
         Args:
             keys: which ones.
             within: seconds to wait for it.
@@ -63,16 +71,34 @@ class AgentMemories:
         Returns:
             Whether it is done.
         """
-        thread = threading.Thread(target=self._release, args=keys, name="memory-release", daemon=True)
-        thread.start()
-        thread.join(within)
-        return not thread.is_alive()
+        if not keys:
+            return True
+        with self._lock:
+            self._leaving.update(keys)
+            done = self._done
+            is_first, self._is_releasing = not self._is_releasing, True
+        if is_first:
+            try:
+                threading.Thread(target=self._release, name="memory-release", daemon=True).start()
+            except RuntimeError:  # there can be no more threads; whoever asks next does this as well
+                log.exception("memory_not_released", workspaces=len(keys))
+                with self._lock:
+                    self._is_releasing = False
+        return done.wait(within)
 
-    def _release(self, *keys: WorkspaceKey) -> None:
-        try:
-            self.store.release(*keys)
-        except Exception:  # the border of a thread: an engine that does not answer is seen to again and again
-            log.exception("memory_not_released", workspaces=len(keys))
+    def _release(self) -> None:
+        while True:
+            with self._lock:
+                if not self._leaving:
+                    self._is_releasing = False
+                    return
+                keys, self._leaving = self._leaving, set()
+                done, self._done = self._done, threading.Event()
+            try:
+                self.store.release(*keys)
+            except Exception:  # the border of a thread: an engine that does not answer is seen to again and again
+                log.exception("memory_not_released", workspaces=len(keys))
+            done.set()
 
     def close(self) -> None:
         """Let go of everything."""

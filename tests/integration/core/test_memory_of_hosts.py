@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from devstack.directory import ROOT
+from models import new_id
 from models.tenancy import Database
 from tests.integration.core.hosting import TTL, OneNode
 from tests.integration.core.world import World, make_world
@@ -24,7 +25,7 @@ from workspace.errors import MemoryUnavailable
 from workspace.hosted_space import LETTING_GO
 from workspace.manager import WorkerSpaceManager
 from workspace.memory.memories import EVERYTHING
-from workspace.names import Collection
+from workspace.names import Collection, WorkspaceKey
 
 pytestmark = pytest.mark.stack
 
@@ -189,7 +190,8 @@ def test_a_workspace_is_checked_when_a_node_becomes_its_host_and_not_when_it_is_
 
 def test_releases_at_the_same_time_do_not_wait_for_each_other_for_ever(nodes: tuple[OneNode, OneNode]) -> None:
     first, _ = nodes
-    done = [threading.Thread(target=partial(first.memories.release, within=5)) for _ in range(20)]
+    keys = [WorkspaceKey(new_id(), new_id()) for _ in range(20)]
+    done = [threading.Thread(target=partial(first.memories.release, key, within=5)) for key in keys]
     for thread in done:
         thread.start()
     for thread in done:
