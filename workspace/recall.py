@@ -22,6 +22,7 @@ from workspace.interruptible import LONGEST_SLICE, Watch
 from workspace.ledger import StartedTask
 from workspace.memory.agent_memories import AgentMemories
 from workspace.memory.memories import Found, Memory
+from workspace.memory.store import MOST_AT_ONCE
 from workspace.memory.texts import fitting
 from workspace.metrics import MEMORY_RECALL_SECONDS, MEMORY_RECALLS
 from workspace.recollection import is_shown, of_row, query_of
@@ -99,7 +100,7 @@ class Recall:
         found = memory.search(
             query,
             # Of these the ones that the conversation has anyway are left out, and what they would take counts for none.
-            limit=wanted + len(runs),
+            limit=min(wanted + len(runs), MOST_AT_ONCE),
             min_score=config.memory.min_score,
             token_budget=sys.maxsize,
             watch=watch,

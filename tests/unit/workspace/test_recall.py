@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from models import new_id
 from models.statuses import MessageRole
 from settings import Settings, load_settings
 from tests.support.memories import memory
@@ -20,6 +21,7 @@ from workspace.history import PastMessage
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.ledger import StartedTask
 from workspace.memory.memories import Found, Memory
+from workspace.memory.store import MOST_AT_ONCE
 from workspace.recall import Recall
 from workspace.recollection import to_row
 
@@ -64,12 +66,13 @@ def recalled(
     task: StartedTask | None = None,
     config: AgentConfig | None = None,
     stop: StopSignal | None = None,
+    before: Sequence[PastMessage] = (),
 ) -> tuple[Sequence[Memory], list[ContextRetrieved]]:
     told = Told()
     recall = Recall(door, told, settings)  # type: ignore[arg-type]
     watch = Watch(stop or StopSignal(), deadline=float("inf"), on_wait=lambda: 0.25)
     task = task or a_task()
-    conversation = [PastMessage(MessageRole.USER, ASKED, task.run_id)]
+    conversation = [*before, PastMessage(MessageRole.USER, ASKED, task.run_id)]
     return recall.of(task, config or a_config(), conversation, watch), told.events
 
 
@@ -84,6 +87,14 @@ def test_what_was_found_is_shown_and_told_without_its_text(settings: Settings) -
     assert event.status is ContextStatus.OK
     assert [(item.id, item.score) for item in event.items] == [(each.id, 0.5) for each in memories]
     assert "secret" not in json.dumps(event.model_dump(mode="json"))
+
+
+def test_a_long_conversation_asks_for_no_more_than_a_search_can_find(settings: Settings) -> None:
+    before = [PastMessage(MessageRole.USER, "x", new_id()) for _ in range(MOST_AT_ONCE)]
+    door = Door(lambda: [found(1)])
+    memories, _ = recalled(settings, door, before=before)
+    assert len(memories) == 1
+    assert door.asked[0]["limit"] == MOST_AT_ONCE
 
 
 @pytest.mark.parametrize(
