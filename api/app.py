@@ -7,7 +7,7 @@ from api.admin import admin_workspaces
 from api.agents import agents
 from api.approvals import approvals
 from api.chat import chat
-from api.context import context
+from api.context import EXPORTS, context
 from api.docs import docs
 from api.errors import init_errors
 from api.event_hub import EventHub
@@ -44,6 +44,7 @@ def create_app(web: Web | None = None) -> Flask:
     init_observing(app)
     init_isolation(app, TokenVerifier(settings))
     init_turns(app, Turns(settings.user_requests_at_once))
+    app.extensions[EXPORTS] = Turns(settings.user_requests_at_once)
     init_limits(app, settings)
     init_errors(app)
     init_events(

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
-from flask import Response, request
+from flask import Response, current_app, request
 
-from api.http import Resource, key, no_content, web, workspace
+from api.http import Resource, account, key, no_content, web, workspace
 from api.memory_files import exported, restore
 from api.repeats import named_repeat
 from api.schemas.common import Listing
@@ -27,6 +27,7 @@ from api.schemas.context import (
 )
 from api.streaming import NDJSON, bound_writes
 from api.strict_json import UnsupportedContentType
+from api.turns import Turns
 from workspace.errors import InvalidInput, NotFound
 from workspace.memory.door import MemoryDoor
 from workspace.memory.ids import memory_id, milliseconds_of
@@ -36,6 +37,8 @@ from workspace.memory.transfer import ExportedMemory
 
 context = Resource("context")
 
+EXPORTS: Final = "codelab-exports"
+"""The app's extension that counts them: `Turns`."""
 NO_BUDGET: Final = 10**9
 """Tokens. The limit that counts here is the number of memories; what fits into a prompt is an agent's concern."""
 
@@ -122,13 +125,20 @@ def memory_stats(agent_id: UUID) -> MemoryStatsResponse:
 def export_memories(agent_id: UUID) -> Response:
     """Read everything with its vectors, a line of JSON each, oldest first.
 
-    If it cannot be read to its end, the last line is an `error` and the answer is broken off.
+    If it cannot be read to its end, the last line is an `error` and the answer is broken off. Of one user only a few
+    are read at once.
     """
     space = workspace()
+    disposition = f'attachment; filename="{space.get_agent(agent_id).agent.name}-memory.ndjson"'
     lines = exported(space.get_agent_context_store(agent_id))
     bound_writes()
-    disposition = f'attachment; filename="{space.get_agent(agent_id).agent.name}-memory.ndjson"'
-    return Response(lines, content_type=f"{NDJSON}; charset=utf-8", headers={"Content-Disposition": disposition})
+    # Its request's turn ends before its body begins, and a slow reader's lasts as long as he likes.
+    exports: Turns = current_app.extensions[EXPORTS]
+    owner = account().user_id
+    exports.take(owner, within=0)
+    answer = Response(lines, content_type=f"{NDJSON}; charset=utf-8", headers={"Content-Disposition": disposition})
+    answer.call_on_close(lambda: exports.give_back(owner))
+    return answer
 
 
 @context.on("POST", "/agents/<uuid:agent_id>/context/import/", answers=RestoredResponse)
