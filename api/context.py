@@ -25,7 +25,7 @@ from api.schemas.context import (
     RestoredResponse,
     SearchResponse,
 )
-from api.streaming import NDJSON, bound_writes
+from api.streaming import NDJSON, bound_writes, bounded_reads
 from api.strict_json import UnsupportedContentType
 from api.turns import Turns
 from workspace.errors import InvalidInput, NotFound
@@ -151,7 +151,8 @@ def import_memories(agent_id: UUID) -> RestoredResponse:
     if request.mimetype != NDJSON:
         raise UnsupportedContentType(NDJSON)
     request.max_content_length = web().settings.max_import_bytes
-    return RestoredResponse.of(restore(memory, request.stream))
+    with bounded_reads():
+        return RestoredResponse.of(restore(memory, request.stream))
 
 
 def _memory(agent_id: UUID) -> MemoryDoor:
