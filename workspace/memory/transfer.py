@@ -5,7 +5,7 @@
      "embedding": {"model": "...", "dimensions": 1536, "vector": "base64 of 32-bit floats"}}
 
 Of an import only `text` is required. Without an id, `created_at` and the text make one, so that the same line makes
-the same memory again.
+the same memory again; without either it is made now.
 """
 
 from datetime import UTC, datetime
