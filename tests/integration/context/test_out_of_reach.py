@@ -24,6 +24,7 @@ from tests.support.api import ApiClient
 from tests.support.contexts import Context, line
 from tests.support.proxy import Proxy
 from tests.support.stack import Stack
+from workspace.manager import WorkerSpaceManager
 from workspace.memory.agent_memories import AgentMemories
 from workspace.memory.edge.store import QdrantEdgeStore
 
@@ -51,7 +52,8 @@ class Inner:
         clients = [web.redis, web.subscriber, redis.Redis.from_url(settings.cache), web.agents._cache._shared._client]
         memories = AgentMemories(settings, clients[2], store=self.store)
         self._closing.callback(memories.close)
-        app = create_app(replace(web, memories=memories))
+        manager = WorkerSpaceManager(web.manager._services._replace(memories=memories))
+        app = create_app(replace(web, manager=manager))
         limits = limiter.storage
         assert isinstance(limits, OneTripStorage)
         for each in (web.database, *clients, limits.get_connection()):
