@@ -148,8 +148,9 @@ class HostedSpace:
                 ended = self._services.recover(self.key)
                 WORKSPACES_RECOVERED.inc()
                 log.warning("workspace_recovered", **self._ids, lost_node=claim.lost_host.node_id, tasks_ended=ended)
-            self.attach_needed()
             self._services.claims.move(self.key, claim.epoch, WorkspaceState.INITIALIZED)
+            # At the end: work that has begun would have to be stopped for a failure of what comes after it.
+            self.attach_needed()
         except Exception:
             log.exception("workspace_failed", **self._ids, epoch=claim.epoch)
             self._services.alerts.raise_alert(

@@ -96,3 +96,20 @@ def test_it_takes_work_again_and_can_be_closed_later(
     assert space.close("asked")
     assert (free.workspace().state, free.workspace().node_id) == (WorkspaceState.CLEANED, None)
     assert queues.attached_to(free.key) == []
+
+
+def test_no_work_begins_before_its_workspace_is_open(
+    free: World, space: HostedSpace, queues: AgentQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have to be stopped for a failure that has nothing to do with it."""
+    accept(free)
+    attached: list[object] = []
+    attach = queues.attach
+
+    def look(*arguments: object) -> None:
+        attached.append(free.workspace().state)
+        attach(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(queues, "attach", look)
+    assert space.open()
+    assert attached == [WorkspaceState.INITIALIZED]

@@ -80,7 +80,7 @@ class LoneNode:
     node: Any = None
 
     def __post_init__(self) -> None:
-        self.web = bootstrap._core(self.settings, self.outgoing, application_name="lone-web")
+        self.web = bootstrap._core(self.settings, self.outgoing, application_name="lone-web", memories=None)
         self.world.change_agent(config={"name": "helper", "tools": list(TOOLS)})
         self.start_anew()
 
