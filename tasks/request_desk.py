@@ -15,7 +15,7 @@ import structlog
 from tasks.fair_pool import Bounds, FairPool
 from workspace.errors import CodelabError, MemoryUnavailable
 from workspace.interruptible import Interrupted, StopSignal, Watch
-from workspace.memory.agent_memories import AgentMemories
+from workspace.memory.agent_memories import ENGINES, AgentMemories
 from workspace.memory.asking import PATIENCE
 from workspace.memory.calls import Here
 from workspace.memory.wire import Malformed, Request, to_failure, to_reply
@@ -29,7 +29,9 @@ REPLY_KEPT = 60
 """Seconds for which a reply is kept that nobody took."""
 LOOK_AT_LEAST = 0.25
 """Seconds between two looks of a wait for the model's server at whether it is still of use."""
-WORKING = Bounds(threads=8, at_once=4, waiting=32, all_waiting=512)
+WORKING = Bounds(threads=8 + 4 * ENGINES, at_once=4, waiting=32, all_waiting=512)
+"""Each engine may be building the index of one collection, for which all that its owner has at work waits. That leaves
+eight threads to the others."""
 REFUSING = Bounds(threads=1, at_once=1, waiting=100, all_waiting=1_000)
 
 

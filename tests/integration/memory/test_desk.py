@@ -1,5 +1,6 @@
 """The desk of a host: what it carries out, what it does not, and for whom."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.support.memories import memory
 from tests.support.scripted_server import Answer, scripted_server
 from tests.support.waiting import eventually
 from workspace.errors import MemoryUnavailable
-from workspace.memory.agent_memories import AgentMemories
+from workspace.memory.agent_memories import ENGINES, AgentMemories
 from workspace.memory.calls import Call, Clear, Count, Remember, Search
 from workspace.memory.edge.store import QdrantEdgeStore
 from workspace.memory.memories import EVERYTHING
@@ -186,3 +187,31 @@ def test_who_closes_a_workspace_can_see_what_is_at_work(
         assert not office.desk.at_work(office.hosted())
         eventually(lambda: not office.desk.at_work(key), "the search to end")
         done(office)
+
+
+def test_whoever_waits_for_indexes_to_be_built_leaves_threads_to_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, real = threading.Event(), office.memories.of
+    waiting = [office.hosted() for _ in range(ENGINES)]
+
+    def of(key: WorkspaceKey, agent_name: str, agent_id: UUID) -> Any:
+        return Building(ended) if key in waiting else real(key, agent_name, agent_id)
+
+    monkeypatch.setattr(office.memories, "of", of)
+    call = Count(**AGENT)
+    asked = [office.send(key, call, seconds=60) for key in waiting for _ in range(6)]
+    assert office.ask(office.hosted(), call) == 0
+    ended.set()
+    assert [office.reply(call, each) for each in asked] == [1] * len(asked)
+
+
+class Building:
+    """A memory whose index is being built."""
+
+    def __init__(self, ended: threading.Event) -> None:
+        self._ended = ended
+
+    def count(self, _: object) -> int:
+        assert self._ended.wait(30)
+        return 1
