@@ -47,6 +47,15 @@ def test_a_queue_that_was_deleted_while_it_was_consumed_is_there_again(
     eventually(lambda: answered(asker, world), "an answer")
 
 
+def test_a_queue_that_the_broker_forgot_is_declared_anew(asker: Asker, system: System) -> None:
+    """As it does a minute after the host let it go, although this connection has declared it."""
+    world = asker.world()
+    for _ in range(2):
+        assert asker.queue.put(world.key, b"{}", seconds=60)
+        eventually(lambda: system.rabbitmq.queues().get(world.key.requests_queue) == 1, "the request on its queue")
+        system.rabbitmq.control("delete_queue", world.key.requests_queue)
+
+
 def test_lost_connections_cost_no_more_than_a_request(asker: Asker, system: System, node: OwnNode) -> None:
     world = asker.world()
     asker.memory(world).remember([memory()])
