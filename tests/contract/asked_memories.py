@@ -58,9 +58,6 @@ class AskedMemories:
     def of(self, key: WorkspaceKey, agent_name: str, agent_id: UUID) -> RemoteMemory:
         return self._remote.of(key, agent_name, agent_id)
 
-    def remove_workspace(self, key: WorkspaceKey) -> int:
-        return self._memories.remove_workspace(key)
-
     def release(self, key: WorkspaceKey) -> None:
         self._memories.release(key)
 

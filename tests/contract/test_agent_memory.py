@@ -212,9 +212,9 @@ def test_two_agents_and_two_projects_share_nothing(make: Maker, key: WorkspaceKe
         assert other.search("the owner prefers tabs") == []
         other.remember([note(CAKE)])
     assert texts(mine.search("the owner prefers tabs")) == [TABS]
-    assert every.remove_workspace(key) == 2
-    assert (mine.count(), others[0].count(), others[1].count()) == (0, 0, 1)
-    assert every.remove_workspace(key) == 0
+    mine.drop()
+    assert [each.count() for each in (mine, *others)] == [0, 1, 1]
+    mine.drop()
     every.release(key)
 
 

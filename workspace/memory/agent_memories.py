@@ -51,13 +51,6 @@ class AgentMemories:
             Collection(key, agent_name, agent_id), store=self.store, embeddings=self._embeddings, limits=self._limits
         )
 
-    def remove_workspace(self, key: WorkspaceKey) -> int:
-        """Remove the memories of all agents of a workspace, deleted ones included; returns how many agents had some."""
-        collections = self.store.collections(key)
-        for collection in collections:
-            self.store.drop(collection)
-        return len(collections)
-
     def release(self, *keys: WorkspaceKey, within: float = 0.0) -> bool:
         """Let go of workspaces, which another node may take now. It never fails, and goes on where it takes longer.
 
