@@ -54,7 +54,7 @@ class Asking:
         except InvalidInput:
             outcome = "refused"
             raise
-        except _Unanswered:
+        except Unanswered:
             outcome = "unanswered"
             raise
         finally:
@@ -67,7 +67,7 @@ class Asking:
         request_id = uuid4()
         self._calling.call(key)
         if not self._queue.put(key, to_request(request_id, call, seconds=PATIENCE), seconds=PATIENCE):
-            raise _Unanswered
+            raise Unanswered
         place = reply_list(request_id)
         try:
             raw = self._wait(place, SOON)
@@ -76,10 +76,10 @@ class Asking:
                 raw = self._wait(place, until - time.monotonic())
         except redis.RedisError as error:
             log.warning("reply_not_read", **_ids(key), op=call.op, error=repr(error))
-            raise _Unanswered from error
+            raise Unanswered from error
         if raw is None:
             log.warning("request_unanswered", **_ids(key), op=call.op)
-            raise _Unanswered
+            raise Unanswered
         try:
             return of_reply(call, raw)
         except Malformed as error:
@@ -92,7 +92,7 @@ class Asking:
         return None if found is None else found[1]
 
 
-class _Unanswered(MemoryUnavailable):
+class Unanswered(MemoryUnavailable):
     """The agent's memory is out of reach: no host answers."""
 
 

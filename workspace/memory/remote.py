@@ -1,13 +1,14 @@
 """Agents' memory from a process that does not have it: each method asks the workspace's host."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from workspace.errors import InvalidInput
-from workspace.memory.asking import Asking
+from workspace.errors import InvalidInput, MemoryInUse
+from workspace.memory.asking import Asking, Unanswered
 from workspace.memory.calls import (
     Call,
     Clear,
@@ -34,6 +35,10 @@ from workspace.memory.transfer import LONGEST_LINE
 from workspace.names import WorkspaceKey
 
 ID_BYTES = 40
+WAITS_FOR_INDEX = 30.0
+"""Seconds that an import or an export which has begun waits on: while an index is built, a host does not answer."""
+PAUSE = 0.5
+"""Seconds between two questions then."""
 
 
 class RemoteMemories:
@@ -66,6 +71,8 @@ class RemoteMemory:
         self._agent_name = agent_name
         self._agent_id = agent_id
         self._batch = batch
+        self._has_begun = False
+        """Whether the host has answered a part of something longer."""
 
     def remember(self, memories: Sequence[Memory]) -> None:
         """See the door."""
@@ -142,7 +149,7 @@ class RemoteMemory:
         """See the door."""
         after: UUID | None = None
         while True:
-            part: ExportedPart = self._ask(Export, after=after)
+            part: ExportedPart = self._ask_on(Export, after=after)
             yield from part.lines
             after = part.after
             if after is None:
@@ -153,7 +160,7 @@ class RemoteMemory:
         now = datetime.now(UTC)
         count = embedded = 0
         for part in parts(_numbered(lines), most=self._batch):
-            restored: Restored = self._ask(Restore, lines=part, now=now)
+            restored: Restored = self._ask_on(Restore, lines=part, now=now)
             count += restored.stored
             embedded += restored.embedded
         return Restored(count, embedded)
@@ -161,6 +168,20 @@ class RemoteMemory:
     def drop(self) -> None:
         """See the door."""
         self._ask(Drop)
+
+    def _ask_on(self, kind: type[Call], **arguments: Any) -> Any:
+        """Ask as a part of something longer; what was asked before may have been carried out, and is repeated."""
+        until = time.monotonic() + WAITS_FOR_INDEX
+        while True:
+            try:
+                answer = self._ask(kind, **arguments)
+            except (Unanswered, MemoryInUse):
+                if not self._has_begun or time.monotonic() >= until:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                self._has_begun = True
+                return answer
 
     def _ask(self, kind: type[Call], **arguments: Any) -> Any:
         # What is built here was checked where it came from; the host checks what comes to it.
