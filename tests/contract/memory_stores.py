@@ -7,7 +7,7 @@ from pathlib import Path
 from qdrant_client import QdrantClient
 
 from workspace.memory.edge.store import QdrantEdgeStore
-from workspace.memory.server import QdrantServerStore
+from workspace.memory.server.store import QdrantServerStore
 from workspace.memory.store import ContextStore
 
 ADAPTERS = ("server", "edge")

@@ -17,7 +17,8 @@ from tests.support.memories import SPACE, new_collection, point, vector
 from tests.support.scripted_server import Answer, ScriptedServer, scripted_server
 from workspace.errors import DimensionsChanged, MemoryOvertaken, MemoryUnavailable
 from workspace.memory.memories import EVERYTHING, VectorSpace
-from workspace.memory.server import KNOWN_FOR, QdrantServerStore
+from workspace.memory.server.collections import KNOWN_FOR
+from workspace.memory.server.store import QdrantServerStore
 from workspace.names import Collection
 
 KEY = "a-key-that-nobody-may-see"

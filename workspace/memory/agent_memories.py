@@ -107,7 +107,7 @@ def build_store(settings: Settings) -> ContextStore:
 
         return QdrantEdgeStore(settings.data_dir / "memory", engines=ENGINES)
     # A second and 85 MB, which a process that needs no server is spared.
-    from workspace.memory.server import QdrantServerStore
+    from workspace.memory.server.store import QdrantServerStore
 
     return QdrantServerStore.at(
         settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value(), timeout=SERVER_TIMEOUT
