@@ -1,1 +1,1 @@
-"""Orchestrated runs: plans over a person's own agents. A message names one agent until a planner is here."""
+"""Orchestrated runs. Plans are in `plans`; a message names one agent until a planner is here."""
