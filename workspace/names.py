@@ -149,3 +149,13 @@ def reply_list(request_id: UUID) -> str:
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Names stand in queue and collection names."""
 _COLLECTION = re.compile(f"user({_UUID})_project({_UUID})_({AGENT_NAME.pattern})_context")
+
+
+def join_id(run_id: UUID, dependent: str) -> str:
+    """Return the Celery group id of the chord that a task of a plan waits for."""
+    return f"{run_id}.{dependent}"
+
+
+def arrival_id(run_id: UUID, dependency: str, dependent: str) -> str:
+    """Return the Celery task id of a part of that chord: the same whenever it is sent, so that it counts once."""
+    return f"{run_id}.{dependency}>{dependent}"
