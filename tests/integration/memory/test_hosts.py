@@ -186,7 +186,7 @@ def test_the_queue_goes_with_its_project(fragile: OwnSystem, other_asker: Asker)
 def test_operators_see_the_queue(fragile: OwnSystem, other_asker: Asker, world: World) -> None:
     other_asker.memory(world).count()
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks", "inspect", "active_queues", "--json"],
+        [sys.executable, "-m", "celery", "-A", "tasks", "inspect", "--timeout", "5", "active_queues", "--json"],
         cwd=ROOT,
         env=environ | {name: str(value) for name, value in fragile.options.items()},
         capture_output=True,

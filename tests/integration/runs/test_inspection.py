@@ -16,8 +16,9 @@ pytestmark = pytest.mark.stack
 
 
 def _inspect(command: str) -> dict[str, object]:
+    """Ask all nodes. One that is busy may take longer than the second that Celery waits by default."""
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks", "inspect", command, "--json"],
+        [sys.executable, "-m", "celery", "-A", "tasks", "inspect", "--timeout", "5", command, "--json"],
         cwd=ROOT,
         capture_output=True,
         text=True,
