@@ -53,6 +53,8 @@ class ApprovalRequest(Base, WithId, WithCreated, TenantOwned):
     )
     decision: Mapped[Decision | None] = mapped_column(status_column(Decision, "approval_decision"))
     reason: Mapped[str | None] = mapped_column(Text)
+    answer: Mapped[Json | None] = mapped_column()
+    """What came with the yes to a plan: `{edits, grants}`."""
     timeout: Mapped[int] = mapped_column(Integer)
     """Seconds from `created_at` to `expires_at`; each extension adds to both."""
     expires_at: Mapped[datetime] = mapped_column()

@@ -3,7 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, Integer, String, Text, text
+from sqlalchemy import BigInteger, Index, Integer, String, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import (
@@ -33,8 +34,10 @@ class Run(Base, WithId, WithCreated, TenantOwned):
 
     __tablename__ = "runs"
     __table_args__ = (
+        tenant_key("runs"),
         tenant_key("runs", "session_id", "project_id"),
         belongs_to("chat_sessions", "session_id", "project_id"),
+        belongs_to("runs", "retry_of", ondelete="SET NULL (retry_of)"),
         status_check("mode", RunMode),
         status_check("status", RunStatus),
         Index(
@@ -71,6 +74,12 @@ class Run(Base, WithId, WithCreated, TenantOwned):
     """`{error_code, detail, retryable, retry_after}` of a run that failed."""
     usage: Mapped[Json] = mapped_column(default=dict)
     """`{prompt_tokens, completion_tokens, total_tokens, cost_usd}`; `cost_usd` is null where a price is unknown."""
+    plan: Mapped[Json | None] = mapped_column()
+    """The plan of an orchestrated run, see `workspace.plan_view.PlanView`."""
+    outcome: Mapped[Json | None] = mapped_column()
+    """What became of the plan, see `workspace.plan_view.PlanOutcome`."""
+    retry_of: Mapped[UUID | None] = mapped_column()
+    """The run of which this one does again what failed."""
     started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
     """Set with the final status, never otherwise: `IS NULL` is what "active" means in queries."""
@@ -121,6 +130,12 @@ class Task(Base, WithId, WithCreated, TenantOwned):
             postgresql_where=text(_among("status", TaskStatus.active())),
         ),
         Index("ix_tasks_run_id", "run_id"),
+        Index("uq_tasks_plan_task_id", "run_id", "plan_task_id", unique=True),
+        Index(
+            "ix_tasks_pending",
+            "run_id",
+            postgresql_where=text("status = 'pending'"),
+        ),
         Index(
             "ix_tasks_unremembered",
             "finished_at",
@@ -135,6 +150,15 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     agent_name: Mapped[str] = mapped_column(String(63))
     agent_version: Mapped[int] = mapped_column(Integer)
     """The version of the config that it was accepted with; an older cache entry is reloaded."""
+    plan_task_id: Mapped[str | None] = mapped_column(String(64))
+    """Its id in the plan of its run, or that of one of the orchestrator's own tasks; null in a direct run."""
+    instruction: Mapped[str | None] = mapped_column(Text)
+    """What the plan asks its agent for."""
+    depends_on: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), default=list, server_default="{}")
+    """The tasks of its run whose results it is given."""
+    follows: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), default=list, server_default="{}")
+    """Those of them that do not follow from others: the edges of the reduced graph. With one, it is the next step of a
+    chain; with several, the body of a chord of which each is a part, in this order."""
     status: Mapped[TaskStatus] = mapped_column(status_column(TaskStatus, "task_status"))
     held_reason: Mapped[HeldReason | None] = mapped_column(status_column(HeldReason, "held_reason"))
     sent_at: Mapped[datetime | None] = mapped_column()

@@ -19,12 +19,14 @@ from models.statuses import (
     Decision,
     MessageRole,
     RunMode,
+    RunStatus,
     ToolCallStatus,
     ToolExecution,
 )
 from workspace.errors import ErrorCode
 from workspace.memory.memories import InteractionType
 from workspace.names import WorkspaceKey
+from workspace.plan_view import PlanOutcome, PlanView
 
 
 class EventType(StrEnum):
@@ -39,6 +41,8 @@ class EventType(StrEnum):
     TASK_PROGRESS = "task_progress"
     TASK_COMPLETED = "task_completed"
     TASK_FAILED = "task_failed"
+    TASK_SKIPPED = "task_skipped"
+    TASK_CANCELLED = "task_cancelled"
     TASK_WAITING = "task_waiting"
     TOOL_REQUEST = "tool_request"
     TOOL_RESULT = "tool_result"
@@ -138,14 +142,35 @@ class AgentStatusChanged(Payload):
     reason: str | None = None
 
 
+class TaskPlanCreated(Payload):
+    """The orchestrator has a plan for the message; its tasks run when it is approved, or at once."""
+
+    event_type = EventType.TASK_PLAN_CREATED
+
+    plan: PlanView
+    usage: Usage = Field(description="of planning")
+    needs_approval: bool
+
+
+class PlanRequest(Payload):
+    """The owner is asked whether the plan may run. `approval_required`, which follows, says until when."""
+
+    event_type = EventType.PLAN_REQUEST
+
+    approval_id: UUID
+    plan: PlanView
+    reasons: tuple[str, ...] = Field(description="why its owner is asked")
+
+
 class TaskStarted(Payload):
     """A node works on the task."""
 
     event_type = EventType.TASK_STARTED
 
-    agent_id: UUID
+    agent_id: UUID | None = Field(description="null for the orchestrator's own tasks")
     agent_name: str
     attempt: int
+    plan_task_id: str | None = Field(None, description="its name in the plan of its run")
 
 
 class RetrievedMemory(BaseModel):
@@ -201,6 +226,28 @@ class TaskFailed(Payload):
 
     agent_id: UUID | None
     agent_name: str
+    error: Failure
+
+
+class TaskSkipped(Payload):
+    """The task will not run: something that it depends on went wrong."""
+
+    event_type = EventType.TASK_SKIPPED
+
+    agent_id: UUID | None
+    agent_name: str
+    plan_task_id: str
+    because_of: tuple[str, ...] = Field(description="the tasks before it that went wrong, by their names in the plan")
+
+
+class TaskCancelled(Payload):
+    """One task of a plan was ended before its result; the rest of the plan goes on."""
+
+    event_type = EventType.TASK_CANCELLED
+
+    agent_id: UUID | None
+    agent_name: str
+    plan_task_id: str
     error: Failure
 
 
@@ -310,6 +357,8 @@ class RunCompleted(Payload):
     mode: RunMode
     message_id: UUID | None
     usage: Usage
+    status: RunStatus = Field(RunStatus.COMPLETED, description="`partial`: some tasks of its plan have no result")
+    outcome: PlanOutcome | None = Field(None, description="what became of its plan; null for direct runs")
 
 
 class RunFailed(Payload):
@@ -319,6 +368,7 @@ class RunFailed(Payload):
 
     mode: RunMode
     error: Failure
+    outcome: PlanOutcome | None = Field(None, description="what became of its plan; null without one")
 
 
 class RunCancelled(Payload):
@@ -328,6 +378,7 @@ class RunCancelled(Payload):
 
     mode: RunMode
     error: Failure
+    outcome: PlanOutcome | None = Field(None, description="what became of its plan; null without one")
 
 
 class Alert(Payload):

@@ -14,6 +14,7 @@ class TaskName(StrEnum):
     """The Celery tasks, by the name they are sent under."""
 
     RUN_AGENT_TASK = "codelab.run_agent_task"
+    ARRIVE = "codelab.arrive"
     PLACE_WORKSPACE = "codelab.place_workspace"
     REMOVE_FILES = "codelab.remove_files"
     REMOVE_MEMORY = "codelab.remove_memory"
@@ -57,7 +58,9 @@ class WorkspaceKey(NamedTuple):
         return f"user{self.user_id}:project{self.project_id}:"
 
     def agent_queue(self, agent_name: str) -> str:
-        """Return the name of an agent's own Celery queue."""
+        """Return the name of an agent's own Celery queue; the orchestrator has one as well."""
+        if agent_name == ORCHESTRATOR:
+            return f"orchestrator.user{self.user_id}.project{self.project_id}"
         return f"agent.user{self.user_id}.project{self.project_id}.{agent_name}"
 
     @property
@@ -122,6 +125,16 @@ class Collection(NamedTuple):
             raise ValueError(name)
         return cls(WorkspaceKey(UUID(match[1]), UUID(match[2])), match[3], agent_id)
 
+
+ORCHESTRATOR = "@orchestrator"
+"""Stands for an agent's name in the tasks that the orchestrator does itself. No agent can have it."""
+ORCHESTRATOR_LIMIT = 2
+"""Tasks of its own that the orchestrator of a project has at work at once."""
+
+PLANNING_ID = "_planning"
+"""The id, within a run, of the task that makes the plan."""
+CLOSING_ID = "_closing"
+"""That of the task which ends the run. Ids of planned tasks begin with a letter or a digit."""
 
 NODES_CHANNEL = "nodes:broadcast"
 """The pub/sub channel on which every node hears of changed agents. It carries ids and versions only."""

@@ -5,9 +5,7 @@ else the closing task writes one answer out of several, see `outcome.answer_from
 """
 
 from orchestrator.plans.graph import PlanGraph
-
-CLOSING_ID = "_closing"
-"""No task of a plan can have it: their ids begin with a letter or a digit."""
+from workspace.names import CLOSING_ID
 
 
 def closed(graph: PlanGraph) -> PlanGraph:

@@ -155,12 +155,6 @@ def test_the_table_of_event_types_has_each_payload_with_its_fields() -> None:
     assert told == {name: list(kind.model_fields) for name, kind in payloads().items()}
 
 
-def test_the_reserved_event_types_are_those_without_a_payload() -> None:
-    sentence = section(page("events.md"), "## Types").split("Reserved names")[1].split(".\n")[0]
-
-    assert set(code(sentence)) == {kind.value for kind in EventType} - set(payloads())
-
-
 @pytest.mark.parametrize(("name", "model"), [("usage", Usage), ("error", Failure)])
 def test_the_parts_of_payloads_are_told_field_by_field(name: str, model: type[Usage | Failure]) -> None:
     text = section(page("events.md"), "## Types")

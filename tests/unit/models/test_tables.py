@@ -21,6 +21,7 @@ PARENTS = {
     "project_id": "projects",
     "session_id": "chat_sessions",
     "run_id": "runs",
+    "retry_of": "runs",
     "task_id": "tasks",
     "agent_id": "user_agents",
     "tool_call_id": "tool_calls",
