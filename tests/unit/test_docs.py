@@ -18,7 +18,7 @@ from models.statuses import RunStatus
 from settings import Settings
 from tests.support.routes import administrative, guarded, routes
 from workspace.agent_config import AgentConfig, AgentLimits, AgentMemoryConfig
-from workspace.events import Envelope, EventType, Failure, Payload, Usage
+from workspace.events import Envelope, Failure, Payload, Usage
 from workspace.health import DEGRADING, ReasonCode
 from workspace.memory.memories import InteractionType, Memory, Point, Provenance, VectorSpace
 from workspace.memory.transfer import of_line, to_line
