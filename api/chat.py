@@ -20,7 +20,6 @@ from api.schemas.chat import (
 )
 from api.schemas.common import Listing, PageQuery
 from api.waiting import answer_or_accept
-from models.statuses import RunMode
 from workspace.intake import NewMessage
 
 chat = Resource("chat")
@@ -69,7 +68,7 @@ def delete_session(session_id: UUID) -> Response:
     "POST", "/chat/<uuid:session_id>/message/", answers=AcceptedResponse, status=202, or_answers={200: AnsweredResponse}
 )
 def post_message(session_id: UUID, json: MessageRequest) -> Response:
-    """Send a message to one agent. The answer comes as events, and is stored as a message.
+    """Send a message to one agent, or to the project's team. The answer comes as events, and is stored as a message.
 
     With an `Idempotency-Key` header, sending it again returns the first answer and makes no second run.
     With `Prefer: wait=N` the response is held until the run has ended, 200, or N seconds have passed, 202.
@@ -89,7 +88,7 @@ def post_message(session_id: UUID, json: MessageRequest) -> Response:
         message_id=receipt.message_id,
         run_id=receipt.run_id,
         task_id=receipt.task_id,
-        mode=RunMode.DIRECT,
+        mode=receipt.mode,
         status=receipt.status,
         queue_position=receipt.queue_position,
         events_url=f"{project_url()}/chat/{session_id}/events/?last_event_id={receipt.cursor}",

@@ -96,8 +96,8 @@ class AgentQueueFull(RequestError):
 
     code = ErrorCode.AGENT_QUEUE_FULL
 
-    def __init__(self, *, queued: int, limit: int, retry_after: float) -> None:
-        super().__init__(f"The agent has {queued} tasks waiting, its queue takes {limit}.", retry_after=retry_after)
+    def __init__(self, *, queued: int, limit: int, retry_after: float, who: str = "agent") -> None:
+        super().__init__(f"The {who} has {queued} tasks waiting, its queue takes {limit}.", retry_after=retry_after)
         self.queued = queued
 
 

@@ -1,7 +1,8 @@
 """Accepting a message: one transaction writes message, run and task; publishing follows the commit.
 
 The session row and the agent row are locked, in this order, so that the order of a session's runs and the cap of an
-agent's queue are exact under any number of web processes.
+agent's queue are exact under any number of web processes. A message that names no agent goes to the orchestrator of
+its project; there the project's row is locked, and before the session's.
 """
 
 from collections.abc import Sequence
@@ -11,19 +12,17 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import bindparam, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import ChatSession, Json, Message, Run, Task, UserAgent, Workspace, new_id, utc_now
+from models import Json, Run, new_id, utc_now
 from models.statuses import CancelReason, HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
-from models.tenant_statement import TenantStatement, table_of, tenant
 from workspace.cancellation import Ending, end_runs, unfinished_runs
-from workspace.errors import AgentQueueFull, IdempotencyConflict, NotFound, SessionBusy
+from workspace.errors import AgentQueueFull, IdempotencyConflict, InvalidInput, NotFound, SessionBusy
 from workspace.idempotency import Repeat, Repeated, find_repeat
-from workspace.names import WorkspaceKey
-from workspace.user_work import RUNNING, WAITS_FOR_CAP
+from workspace.intake_statements import ACCEPT, LOAD_OF_AGENT, LOAD_OF_ORCHESTRATOR, LOCK_AGENT, LOCK_PROJECT
+from workspace.names import ORCHESTRATOR, PLANNING_ID, WorkspaceKey
 
 SECONDS_A_TASK = 2.0
 """A guess for `Retry-After`: what a direct answer takes (the 95th percentile that the requirements set)."""
@@ -33,6 +32,7 @@ class Target(NamedTuple):
     """Who answers, and who hosts the workspace."""
 
     agent_id: UUID
+    """Of the orchestrator, which is no row: its project's id, under which its host knows it."""
     agent_name: str
     agent_version: int
     node_id: str | None
@@ -42,6 +42,11 @@ class Target(NamedTuple):
     def host(self) -> tuple[str, int] | None:
         """The node and epoch that the row names; whether that node lives is for the sweeper to find."""
         return None if self.node_id is None else (self.node_id, self.epoch)
+
+    @property
+    def mode(self) -> RunMode:
+        """How it answers."""
+        return RunMode.ORCHESTRATED if self.agent_name == ORCHESTRATOR else RunMode.DIRECT
 
 
 class OnBusy(StrEnum):
@@ -58,7 +63,8 @@ class NewMessage:
 
     session_id: UUID
     content: str
-    agent_name: str
+    agent_name: str | None
+    """`None`: the orchestrator makes a plan of it."""
     on_busy: OnBusy = OnBusy.ENQUEUE
     repeat: Repeat | None = None
     """The client's name for it, if it gave one."""
@@ -79,9 +85,19 @@ class Accepted:
     target: Target
 
     @property
+    def mode(self) -> RunMode:
+        """How it is answered."""
+        return self.target.mode
+
+    @property
+    def agent_id(self) -> UUID | None:
+        """The agent's id, as rows and events have it: the orchestrator is none."""
+        return self.target.agent_id if self.mode is RunMode.DIRECT else None
+
+    @property
     def receipt(self) -> Json:
         """What its sender is told beside ids, as it is kept for a repeat."""
-        return {"status": self.status.value, "queue_position": self.queue_position}
+        return {"mode": self.mode.value, "status": self.status.value, "queue_position": self.queue_position}
 
     @property
     def waits_for_cap(self) -> bool:
@@ -90,6 +106,17 @@ class Accepted:
 
     interrupted: Ending = field(default_factory=lambda: Ending(CancelReason.INTERRUPTED))
     """What was ended for it."""
+
+
+class _Load(NamedTuple):
+    is_busy: bool
+    """Whether an earlier run of the session is active."""
+    waiting: int
+    """Tasks that wait for the agent."""
+    running: int
+    """Tasks of the user that are at work."""
+    waits_for_cap: bool
+    """Whether tasks of the user wait for the user-wide cap."""
 
 
 class Intake:
@@ -101,11 +128,12 @@ class Intake:
         self._user_task_cap = user_task_cap
 
     def accept(self, key: WorkspaceKey, message: NewMessage) -> Accepted | Repeated:
-        """Store a message for one named agent; one that was sent before under the same key is found instead.
+        """Store a message; one that was sent before under the same key is found instead.
 
         Raises:
             NotFound: no such session or agent in the project.
-            AgentQueueFull: the agent has its cap of tasks waiting.
+            InvalidInput: it names no agent, and the project has none.
+            AgentQueueFull: the agent, or the orchestrator, has its cap of tasks waiting.
             SessionBusy: the session has an active run, and the message asked to be refused then.
             IdempotencyConflict: the key came with another message before.
         """
@@ -121,11 +149,16 @@ class Intake:
             # Before the load is looked at, which locks a run: a finish locks its task first, and so does this.
             if message.on_busy is OnBusy.INTERRUPT and (runs := _unfinished(session, message)):
                 interrupted = end_runs(session, key, runs, CancelReason.INTERRUPTED)
-            load = _load(session, message.session_id, target.agent_id)
+            load = _load(session, message.session_id, target)
             if load.is_busy and message.on_busy is OnBusy.REJECT:
                 raise SessionBusy
             if load.waiting >= self._queue_limit:
-                raise AgentQueueFull(queued=load.waiting, limit=self._queue_limit, retry_after=SECONDS_A_TASK)
+                raise AgentQueueFull(
+                    queued=load.waiting,
+                    limit=self._queue_limit,
+                    retry_after=SECONDS_A_TASK,
+                    who="agent" if target.mode is RunMode.DIRECT else "orchestrator",
+                )
             held_reason = self._why_held(load)
             accepted = Accepted(
                 message_id=new_id(),
@@ -148,7 +181,7 @@ class Intake:
             session.commit()
         return accepted
 
-    def _why_held(self, load: "_Load") -> HeldReason | None:
+    def _why_held(self, load: _Load) -> HeldReason | None:
         if load.is_busy:
             return HeldReason.SESSION
         # The start decides with a lock; here it only saves the way to the node, and keeps the order of what waits.
@@ -157,147 +190,33 @@ class Intake:
         return None
 
 
-# The statements that run with each message are Core, and built and checked once. No parameter has a column's name:
-# SQLAlchemy would take it for that column's own.
-
-_agents, _sessions, _workspaces = table_of(UserAgent), table_of(ChatSession), table_of(Workspace)
-_runs, _tasks, _messages = table_of(Run), table_of(Task), table_of(Message)
-
-_TARGET = TenantStatement(
-    select(
-        _agents.c.id,
-        _agents.c.name,
-        _agents.c.version,
-        _workspaces.c.node_id,
-        _workspaces.c.epoch,
-    )
-    .select_from(
-        _sessions.join(_agents, _agents.c.project_id == _sessions.c.project_id).join(
-            _workspaces, _workspaces.c.project_id == _sessions.c.project_id
-        )
-    )
-    .where(
-        _sessions.c.user_id == tenant(),
-        _agents.c.user_id == tenant(),
-        _workspaces.c.user_id == tenant(),
-        _sessions.c.id == bindparam("session"),
-        _sessions.c.project_id == bindparam("project"),
-        _agents.c.name == bindparam("wanted_agent"),
-    )
-    # Locked against other messages, not against rows that refer to them.
-    .with_for_update(key_share=True, of=[_sessions, _agents])
-)
-
-# The share lock waits for a finish of the session's run that is under way and then sees its result; a finish that comes
-# later waits for this transaction and then sees the task held here.
-_active = (
-    select(_runs.c.id)
-    .where(
-        _runs.c.user_id == tenant(),
-        _runs.c.session_id == bindparam("session"),
-        _runs.c.finished_at.is_(None),
-    )
-    .limit(1)
-    .with_for_update(read=True)
-    .cte("active")
-)
-_LOAD = TenantStatement(
-    select(
-        select(_active.c.id).exists().label("is_busy"),
-        select(func.count(_tasks.c.id))
-        .where(
-            _tasks.c.user_id == tenant(),
-            _tasks.c.agent_id == bindparam("agent"),
-            or_(_tasks.c.status == TaskStatus.QUEUED, _tasks.c.status == TaskStatus.HELD),
-        )
-        .scalar_subquery()
-        .label("waiting"),
-        RUNNING.label("running"),
-        WAITS_FOR_CAP.label("waits_for_cap"),
-    )
-)
-
-
-class _Load(NamedTuple):
-    is_busy: bool
-    """Whether an earlier run of the session is active."""
-    waiting: int
-    """Tasks that wait for the agent."""
-    running: int
-    """Tasks of the user that are at work."""
-    waits_for_cap: bool
-    """Whether tasks of the user wait for the user-wide cap."""
-
-
-_work = {
-    "user_id": tenant(),
-    "project_id": bindparam("project"),
-    "session_id": bindparam("session"),
-    "created_at": bindparam("now"),
-    "usage": bindparam("no_usage"),
-}
-_new_run = (
-    insert(_runs)
-    .values(
-        **_work,
-        id=bindparam("run"),
-        mode=RunMode.DIRECT,
-        status=RunStatus.QUEUED,
-        idempotency_key=bindparam("given_key"),
-        idempotency_digest=bindparam("given_digest"),
-        receipt=bindparam("first_receipt"),
-    )
-    .returning(_runs.c.id)
-    .cte("new_run")
-)
-_new_message = (
-    insert(_messages)
-    .values(
-        user_id=tenant(),
-        id=bindparam("message"),
-        project_id=bindparam("project"),
-        session_id=bindparam("session"),
-        run_id=bindparam("run"),
-        role=bindparam("speaker"),
-        content=bindparam("text"),
-        created_at=bindparam("now"),
-    )
-    .returning(_messages.c.id)
-    .cte("new_message")
-)
-_ACCEPT = TenantStatement(
-    insert(_tasks)
-    .values(
-        **_work,
-        id=bindparam("task"),
-        run_id=bindparam("run"),
-        agent_id=bindparam("agent"),
-        agent_name=bindparam("wanted_agent"),
-        agent_version=bindparam("wanted_version"),
-        status=bindparam("task_status"),
-        held_reason=bindparam("why_held"),
-        sent_at=bindparam("sent"),
-        send_count=bindparam("sends"),
-        attempts=bindparam("no_attempts"),
-    )
-    .add_cte(_new_run, _new_message)
-)
-
-
 def _lock_target(session: Session, key: WorkspaceKey, message: NewMessage) -> Target:
+    if message.agent_name is None:
+        return _lock_orchestrator(session, key, message)
     wanted = {"session": message.session_id, "project": key.project_id, "wanted_agent": message.agent_name}
-    row = _TARGET.execute(session, wanted).one_or_none()
+    row = LOCK_AGENT.execute(session, wanted).one_or_none()
     if row is None:
         raise NotFound
     return Target._make(row)
+
+
+def _lock_orchestrator(session: Session, key: WorkspaceKey, message: NewMessage) -> Target:
+    wanted = {"session": message.session_id, "project": key.project_id}
+    row: Any = LOCK_PROJECT.execute(session, wanted).one_or_none()
+    if row is None:
+        raise NotFound
+    if not row.has_agents:
+        raise InvalidInput("The project has no agents that could answer: make one first.")
+    return Target(key.project_id, ORCHESTRATOR, 0, row.node_id, row.epoch)
 
 
 def _unfinished(session: Session, message: NewMessage) -> Sequence[UUID]:
     return unfinished_runs(session, Run.session_id == message.session_id)
 
 
-def _load(session: Session, session_id: UUID, agent_id: UUID) -> _Load:
-    row: Any = _LOAD.execute(session, {"session": session_id, "agent": agent_id}).one()
+def _load(session: Session, session_id: UUID, target: Target) -> _Load:
+    statement = LOAD_OF_ORCHESTRATOR if target.mode is RunMode.ORCHESTRATED else LOAD_OF_AGENT
+    row: Any = statement.execute(session, {"session": session_id, "consumer": target.agent_id}).one()
     return _Load._make(row)
 
 
@@ -305,18 +224,22 @@ def _write(session: Session, key: WorkspaceKey, message: NewMessage, accepted: A
     """Write message, run and task in one statement."""
     now = utc_now()
     held = accepted.status is TaskStatus.HELD
-    _ACCEPT.execute(
+    planned = accepted.mode is RunMode.ORCHESTRATED
+    ACCEPT.execute(
         session,
         {
             "project": key.project_id,
             "session": accepted.session_id,
             "run": accepted.run_id,
+            "run_mode": accepted.mode,
+            "run_status": RunStatus.PLANNING if planned else RunStatus.QUEUED,
             "message": accepted.message_id,
             "task": accepted.task_id,
             "text": message.content,
-            "agent": accepted.target.agent_id,
+            "agent": accepted.agent_id,
             "wanted_agent": accepted.target.agent_name,
             "wanted_version": accepted.target.agent_version,
+            "place_in_plan": PLANNING_ID if planned else None,
             "task_status": accepted.status,
             "why_held": accepted.held_reason,
             "speaker": MessageRole.USER,

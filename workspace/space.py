@@ -7,11 +7,12 @@ owns the consumers of its agents' queues (`workspace.hosted_space`). Where it do
 import math
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from models.statuses import MessageRole, RunMode, TaskStatus
+from models.statuses import TaskStatus
 from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
@@ -24,7 +25,7 @@ from workspace.chat_store import ChatStore
 from workspace.endings import Endings
 from workspace.errors import AgentDeleted, Cancelled
 from workspace.event_publisher import NO_EVENT, EventPublisher
-from workspace.events import AlertKind, DirectAgentCall, EventScope, MessageCreated, Payload
+from workspace.events import AlertKind, EventScope
 from workspace.health import HealthStatus
 from workspace.hosted_space import HostedSpace, HostServices
 from workspace.idempotency import Receipts, Repeated
@@ -32,8 +33,9 @@ from workspace.intake import Accepted, Intake, NewMessage
 from workspace.memory.door import Memories, MemoryDoor
 from workspace.memory.memories import Filter, Found, Memory
 from workspace.metrics import MESSAGES_ACCEPTED
-from workspace.names import WorkspaceKey
+from workspace.names import ORCHESTRATOR, WorkspaceKey
 from workspace.paging import Page, PageRequest
+from workspace.receipt import Receipt, accepted_events
 from workspace.remembering import Remembering
 from workspace.space_settings import SpaceSettings
 from workspace.space_store import SpaceStore
@@ -47,20 +49,6 @@ ALMOST_FULL = Fraction(80, 100)
 def almost_full(limit: int) -> int:
     """Return with how many waiting tasks a queue of `limit` is almost full."""
     return math.ceil(ALMOST_FULL * limit)
-
-
-class Receipt(NamedTuple):
-    """What the sender of a message is told."""
-
-    message_id: UUID
-    run_id: UUID
-    task_id: UUID
-    status: TaskStatus
-    queue_position: int
-    cursor: str
-    """The last event before this message; a reader that starts there misses nothing of it."""
-    replayed: bool = False
-    """Whether it is the first answer to a message that was sent again."""
 
 
 class SpaceServices(NamedTuple):
@@ -165,7 +153,7 @@ class UserWorkerSpace:
         """End what is left of a deleted project: work on the host, queues, streams of its sessions, files, memory."""
         self._services.broadcaster.tell(Change.WORKSPACE_DELETED, self.key)
         self._services.cache.clear(self.key)
-        for name in agent_names:
+        for name in (*agent_names, ORCHESTRATOR):
             self._services.broker.delete(self.key.agent_queue(name))
         self._services.broker.delete(self.key.requests_queue)
         for session_id in sessions:
@@ -183,10 +171,13 @@ class UserWorkerSpace:
 
         Raises:
             NotFound: no such session or agent in the project.
-            AgentQueueFull: the agent's queue is full.
+            InvalidInput: it names no agent, and the project has none.
+            AgentQueueFull: the agent's queue, or the orchestrator's, is full.
             SessionBusy: the session is at work and the message asked to be refused then.
             IdempotencyConflict: its key came with another message before.
         """
+        if message.agent_name is None:
+            return self.orchestrated_execution(message)
         return self.direct_execution(message)
 
     def direct_execution(self, message: NewMessage) -> Receipt:
@@ -195,10 +186,21 @@ class UserWorkerSpace:
         Raises:
             As `handle_message`.
         """
+        return self._take_in(message)
+
+    def orchestrated_execution(self, message: NewMessage) -> Receipt:
+        """Give a message to the orchestrator, which makes a plan of it, whichever agent it names.
+
+        Raises:
+            As `handle_message`.
+        """
+        return self._take_in(replace(message, agent_name=None))
+
+    def _take_in(self, message: NewMessage) -> Receipt:
         accepted = self._services.intake.accept(self.key, message)
         if isinstance(accepted, Repeated):
-            return _receipt_again(accepted)
-        MESSAGES_ACCEPTED.labels(RunMode.DIRECT).inc()
+            return Receipt.again(accepted)
+        MESSAGES_ACCEPTED.labels(accepted.mode).inc()
         self._services.endings.carry_out(self.key, accepted.interrupted)
         cursor = self._tell_accepted(accepted, message.content)
         self._warn_if_almost_full(accepted)
@@ -212,9 +214,7 @@ class UserWorkerSpace:
         if accepted.waits_for_cap:
             # The work that it waits for may have ended at this very moment.
             self._let_go()
-        return Receipt(
-            accepted.message_id, accepted.run_id, accepted.task_id, accepted.status, accepted.queue_position, cursor
-        )
+        return Receipt.of(accepted, cursor)
 
     def cancel_run(self, run_id: UUID) -> None:
         """End a run; what a node works on stops within the second and keeps what was written.
@@ -245,15 +245,9 @@ class UserWorkerSpace:
         scope = EventScope(
             key=self.key, session_id=accepted.session_id, run_id=accepted.run_id, task_id=accepted.task_id
         )
-        target = accepted.target
-        events: list[Payload] = [
-            MessageCreated(message_id=accepted.message_id, role=MessageRole.USER, content=content),
-            DirectAgentCall(
-                agent_id=target.agent_id, agent_name=target.agent_name, queue_position=accepted.queue_position
-            ),
-        ]
+        events = accepted_events(accepted, content)
         if accepted.waits_for_cap:
-            events.append(waits_for_cap(target.agent_id, target.agent_name, self._services.user_cap.cap))
+            events.append(waits_for_cap(accepted.agent_id, accepted.target.agent_name, self._services.user_cap.cap))
         published = self._services.publisher.publish(scope, *events)
         return published.cursor_before if published else NO_EVENT
 
@@ -270,7 +264,7 @@ class UserWorkerSpace:
             session_id=accepted.session_id,
             run_id=accepted.run_id,
             detail=f"{waiting} of at most {limit} tasks wait for the agent.",
-            agent_id=target.agent_id,
+            agent_id=accepted.agent_id,
             agent_name=target.agent_name,
             waiting=waiting,
             limit=limit,
@@ -478,17 +472,3 @@ class UserWorkerSpace:
             "idle_seconds": round(tenure.idle_seconds, 1) if tenure else None,
             "cache_size": self._services.cache.size(self.key),
         }
-
-
-def _receipt_again(repeated: Repeated) -> Receipt:
-    stored = repeated.receipt
-    return Receipt(
-        repeated.message_id,
-        repeated.run_id,
-        repeated.task_id,
-        TaskStatus(stored["status"]),
-        int(stored["queue_position"]),
-        # It is written after the events went out. Without it, all that the buffer has is told.
-        str(stored.get("cursor", NO_EVENT)),
-        replayed=True,
-    )

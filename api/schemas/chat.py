@@ -38,10 +38,12 @@ class SessionResponse(ResponseModel):
 
 
 class MessageRequest(RequestModel):
-    """A message for one agent."""
+    """A message for one agent, or for the project's team."""
 
     content: Text = Field(min_length=1, max_length=100_000)
-    target_agent: AgentName = Field(description="the name of the agent that answers")
+    target_agent: AgentName | None = Field(
+        None, description="the name of the agent that answers; null: a plan over the project's agents is made of it"
+    )
     on_busy: OnBusy = Field(
         OnBusy.ENQUEUE,
         description="while a run of the session is not finished: `enqueue` answers this after it, `reject` refuses "
