@@ -125,7 +125,7 @@ class Upkeep:
         """Return the agents to check, with their models, and take over what their rows say of their health."""
         attached = self._parts.claims.agents([agent.agent_id for agent in self._parts.queues.attached()])
         unwell = self._parts.claims.unwell_agents(self._hosts())
-        rows = {row.agent_id: row for row in [*attached, *unwell]}.values()
+        rows = {row.agent_id: row for row in [*attached, *unwell] if not row.is_orchestrator}.values()
         for row in rows:
             self._parts.health.learn(row.agent_id, row.status, row.status_reason)
         return [Attached(row.key, row.agent_id, row.model or self._parts.settings.default_model) for row in rows]

@@ -15,27 +15,16 @@ import structlog
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
-from models import Json, Run, Task, UserAgent, Workspace
-from models.statuses import AgentStatus, TaskStatus, WorkspaceState
+from models import Json, Run, Task, Workspace
+from models.statuses import TaskStatus, WorkspaceState
 from models.tenancy import Database
-from workspace.agent_config import AgentConfig
+from workspace import attachable
+from workspace.attachable import AgentRow
 from workspace.leases import Leases, Take
 from workspace.ledger import Host
 from workspace.names import WorkspaceKey
 
 log = structlog.get_logger(__name__)
-
-
-class AgentRow(NamedTuple):
-    """What a node needs of an agent."""
-
-    key: WorkspaceKey
-    agent_id: UUID
-    agent_name: str
-    limit: int
-    model: str | None
-    status: AgentStatus
-    status_reason: str | None
 
 
 class Claim(NamedTuple):
@@ -248,36 +237,27 @@ class Claims:
             return dict(session.execute(wanted).tuples().all())
 
     def agents(self, agent_ids: Sequence[UUID]) -> list[AgentRow]:
-        """Return the rows of these agents, of whichever tenants."""
+        """Return the rows of these agents, of whichever tenants; a project's id stands for its orchestrator."""
         if not agent_ids:
             return []
         with self._database.system_session("attached agents") as session:
-            return [
-                _agent_row(agent) for agent in session.scalars(select(UserAgent).where(UserAgent.id.in_(agent_ids)))
-            ]
+            return attachable.by_ids(session, agent_ids)
 
     def agents_with_work(self, keys: Iterable[WorkspaceKey]) -> list[AgentRow]:
-        """Return the agents of these workspaces that have tasks to start."""
+        """Return the agents of these workspaces that have tasks to start, their orchestrators among them."""
         workspaces = list(keys)
         if not workspaces:
             return []
-        queued = select(Task.agent_id).where(Task.status == TaskStatus.QUEUED)
-        wanted = select(UserAgent).where(
-            tuple_(UserAgent.user_id, UserAgent.project_id).in_(workspaces), UserAgent.id.in_(queued)
-        )
         with self._database.system_session("agents with work") as session:
-            return [_agent_row(agent) for agent in session.scalars(wanted)]
+            return attachable.with_work(session, workspaces)
 
     def unwell_agents(self, keys: Iterable[WorkspaceKey]) -> list[AgentRow]:
         """Return the agents of these workspaces that are in error, whether they are attached or not."""
         workspaces = list(keys)
         if not workspaces:
             return []
-        wanted = select(UserAgent).where(
-            tuple_(UserAgent.user_id, UserAgent.project_id).in_(workspaces), UserAgent.status == AgentStatus.ERROR
-        )
         with self._database.system_session("agents in error") as session:
-            return [_agent_row(agent) for agent in session.scalars(wanted)]
+            return attachable.unwell(session, workspaces)
 
     def has_work(self, key: WorkspaceKey) -> bool:
         """Return whether a workspace has tasks that are queued or at work."""
@@ -361,17 +341,4 @@ def _projects_with_work(keys: Sequence[WorkspaceKey]) -> Select[UUID]:
         select(Task.project_id)
         .distinct()
         .where(Task.project_id.in_([key.project_id for key in keys]), Task.status == TaskStatus.QUEUED)
-    )
-
-
-def _agent_row(agent: UserAgent) -> AgentRow:
-    config = AgentConfig.model_validate(agent.config)
-    return AgentRow(
-        key=WorkspaceKey(agent.user_id, agent.project_id),
-        agent_id=agent.id,
-        agent_name=agent.name,
-        limit=config.concurrency_limit,
-        model=config.model,
-        status=agent.status,
-        status_reason=agent.status_reason,
     )

@@ -20,7 +20,8 @@ from workspace.agent_bus import AgentBus
 from workspace.agent_cache import AgentCache
 from workspace.agent_health import AgentHealth
 from workspace.alerts import Alerts
-from workspace.claims import AgentRow, Claim, Claims
+from workspace.attachable import AgentRow
+from workspace.claims import Claim, Claims
 from workspace.errors import RunFailure, WorkerLost, WorkerShutdown
 from workspace.events import AlertKind
 from workspace.memory.agent_memories import AgentMemories
@@ -196,7 +197,8 @@ class HostedSpace:
         if tenure is None or tenure.suspended or tenure.closing:
             return
         tenure.touch()
-        self._services.health.learn(agent.agent_id, agent.status, agent.status_reason)
+        if not agent.is_orchestrator:
+            self._services.health.learn(agent.agent_id, agent.status, agent.status_reason)
         self._services.consumers.attach(agent.key, agent.agent_id, agent.agent_name, agent.limit)
 
     def detach(self, agent_id: UUID, reason: RunFailure | None) -> None:

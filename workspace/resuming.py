@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from models import Run, Task, ToolCall, Workspace, utc_now
 from models.statuses import RunMode, RunStatus, TaskStatus, ToolCallStatus
 from workspace.agent_bus import AgentBus
+from workspace.attachable import consumer_of
 from workspace.broadcast import Broadcaster, Change
 from workspace.ledger import QueuedTask
 from workspace.names import WorkspaceKey
@@ -20,7 +21,8 @@ class Resumed(NamedTuple):
     """A task that was parked and is `queued` now; its message has to be sent."""
 
     task: QueuedTask
-    agent_id: UUID | None
+    consumer_id: UUID | None
+    """Under which its host knows its queue."""
     has_host: bool
 
 
@@ -61,7 +63,8 @@ def resume_if_ready(session: Session, task: Task | None) -> Resumed | None:
     session.flush()
     host = session.scalar(select(Workspace.node_id).where(Workspace.project_id == task.project_id))
     key = WorkspaceKey(task.user_id, task.project_id)
-    return Resumed(QueuedTask(task.id, key, task.agent_name), task.agent_id, host is not None)
+    consumer = consumer_of(task.agent_id, task.agent_name, task.project_id)
+    return Resumed(QueuedTask(task.id, key, task.agent_name), consumer, host is not None)
 
 
 class Resumption:
@@ -79,5 +82,5 @@ class Resumption:
         self._bus.send_task_to_agent(key, resumed.task.agent_name, resumed.task.id)
         if not resumed.has_host:
             self._bus.request_placement(key)
-        elif resumed.agent_id is not None:
-            self._broadcaster.tell(Change.AGENT_NEEDED, key, resumed.agent_id)
+        elif resumed.consumer_id is not None:
+            self._broadcaster.tell(Change.AGENT_NEEDED, key, resumed.consumer_id)

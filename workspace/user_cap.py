@@ -8,16 +8,19 @@ no place stays empty while some task could use it, and every task becomes the ol
 from collections import Counter
 from uuid import UUID
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy.orm import Session
 
-from models import Task, User, UserAgent, utc_now
+from models import Task, User, utc_now
 from models.statuses import HeldReason, TaskStatus
 from models.tenancy import Database
-from workspace.agent_config import AgentConfig
+from workspace import attachable
 from workspace.events import TaskWaiting
 from workspace.ledger import QueuedTask
-from workspace.names import WorkspaceKey
+from workspace.names import ORCHESTRATOR, WorkspaceKey
+
+_CONSUMER: ColumnElement[UUID] = case((Task.agent_name == ORCHESTRATOR, Task.project_id), else_=Task.agent_id)
+"""Whose queue a task is of: its agent's, or that of its project's orchestrator."""
 
 
 def waits_for_cap(agent_id: UUID | None, agent_name: str, cap: int) -> TaskWaiting:
@@ -69,9 +72,9 @@ class UserCap:
             select(
                 Task.id,
                 Task.project_id,
-                Task.agent_id,
+                _CONSUMER.label("consumer"),
                 Task.agent_name,
-                func.row_number().over(partition_by=Task.agent_id, order_by=Task.id).label("place"),
+                func.row_number().over(partition_by=_CONSUMER, order_by=Task.id).label("place"),
             )
             .where(Task.status == TaskStatus.HELD, Task.held_reason == HeldReason.USER_CAP)
             .subquery()
@@ -79,32 +82,25 @@ class UserCap:
         rows = session.execute(select(waiting).where(waiting.c.place <= room).order_by(waiting.c.id)).all()
         if not rows:
             return []
-        slots = self._free_slots(session, {row.agent_id for row in rows})
+        slots = self._free_slots(session, {row.consumer for row in rows})
         chosen: list[QueuedTask] = []
         for row in rows:
             if len(chosen) == room:
                 break
-            if slots[row.agent_id] > 0:
-                slots[row.agent_id] -= 1
+            if slots[row.consumer] > 0:
+                slots[row.consumer] -= 1
                 chosen.append(QueuedTask(row.id, WorkspaceKey(user_id, row.project_id), row.agent_name))
         return chosen
 
-    def _free_slots(self, session: Session, agents: set[UUID]) -> Counter[UUID | None]:
-        """Return how many tasks each agent could start beside those that it runs or has on its queue."""
-        busy = aliased(Task)
+    def _free_slots(self, session: Session, consumers: set[UUID]) -> Counter[UUID]:
+        """Return how many tasks each could start beside those that it runs or has on its queue."""
         taken = session.execute(
-            select(busy.agent_id, func.count(busy.id))
-            .where(busy.agent_id.in_(agents), busy.status.in_([TaskStatus.QUEUED, TaskStatus.RUNNING]))
-            .group_by(busy.agent_id)
-        ).all()
-        free: Counter[UUID | None] = Counter(
-            {
-                agent.id: AgentConfig.model_validate(agent.config).concurrency_limit
-                for agent in session.scalars(select(UserAgent).where(UserAgent.id.in_(agents)))
-            }
-        )
-        for agent_id, count in taken:
-            free[agent_id] -= count
+            select(_CONSUMER, func.count(Task.id))
+            .where(_CONSUMER.in_(consumers), Task.status.in_([TaskStatus.QUEUED, TaskStatus.RUNNING]))
+            .group_by(_CONSUMER)
+        ).tuples()
+        free = Counter({agent.agent_id: agent.limit for agent in attachable.by_ids(session, list(consumers))})
+        free.subtract(dict(taken.all()))
         return free
 
 

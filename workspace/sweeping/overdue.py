@@ -11,6 +11,7 @@ from models import Run, Task, utc_now
 from models.statuses import CancelReason, TaskStatus
 from models.tenancy import Database
 from workspace.alerts import Alerts
+from workspace.attachable import is_of_same_queue
 from workspace.cancellation import Cancellation
 from workspace.endings import Endings
 from workspace.errors import NotFound
@@ -91,7 +92,7 @@ class Overdue:
         """Tell of tasks that run too long, and of those that wait too long for an agent that does nothing."""
         other = aliased(Task)
         since = utc_now() - self._stuck_after
-        idle = ~exists().where(other.agent_id == Task.agent_id, other.status == TaskStatus.RUNNING)
+        idle = ~exists().where(is_of_same_queue(other, Task), other.status == TaskStatus.RUNNING)
         with self._database.system_session("stuck tasks") as session:
             running = session.scalars(
                 select(Task).where(Task.status == TaskStatus.RUNNING, Task.started_at < since).limit(BATCH)
