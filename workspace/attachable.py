@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, case, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from models import Project, Task, UserAgent
@@ -34,8 +34,12 @@ class AgentRow(NamedTuple):
         return self.agent_name == ORCHESTRATOR
 
 
+CONSUMER: ColumnElement[UUID] = case((Task.agent_name == ORCHESTRATOR, Task.project_id), else_=Task.agent_id)
+"""Under which id a host knows the queue of a task; null: its agent is gone."""
+
+
 def consumer_of(agent_id: UUID | None, agent_name: str, project_id: UUID) -> UUID | None:
-    """Return under which id a host knows the queue of a task; `None`: its agent is gone."""
+    """Return that for a row."""
     return project_id if agent_name == ORCHESTRATOR else agent_id
 
 

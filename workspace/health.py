@@ -98,6 +98,13 @@ class WorkspaceFacts:
     initialized_at: datetime | None
     alive_until: datetime | None
     agents: tuple[AgentFacts, ...] = ()
+    orchestrator: AgentFacts | None = None
+    """While it has something to do."""
+
+    @property
+    def workers(self) -> tuple[AgentFacts, ...]:
+        """All who have tasks."""
+        return self.agents if self.orchestrator is None else (*self.agents, self.orchestrator)
 
     @property
     def is_hosted(self) -> bool:
@@ -118,17 +125,17 @@ class WorkspaceFacts:
     @property
     def running(self) -> int:
         """Tasks at work."""
-        return sum(agent.running for agent in self.agents)
+        return sum(agent.running for agent in self.workers)
 
     @property
     def queued(self) -> int:
         """Tasks that may start."""
-        return sum(agent.queued for agent in self.agents)
+        return sum(agent.queued for agent in self.workers)
 
     @property
     def held(self) -> int:
         """Tasks that may not start yet."""
-        return sum(agent.held for agent in self.agents)
+        return sum(agent.held for agent in self.workers)
 
 
 def judge(
@@ -144,7 +151,7 @@ def judge(
     silent = reports_known and report is None and _should_report(facts, now)
     reasons = (
         *_of_host(facts, report, silent=silent, reports_known=reports_known, now=now),
-        *_of_agents(facts.agents, queue_limit, now),
+        *_of_agents(facts.workers, queue_limit, now),
     )
     if all(reason.code in DEGRADING for reason in reasons):
         return Health(HealthStatus.DEGRADED if reasons else HealthStatus.HEALTHY, reasons)
@@ -166,7 +173,7 @@ def _of_host(
     if silent:
         yield Reason(ReasonCode.HOST_SILENT, f"Its host has not spoken of it for {_seconds(LIFETIME)}.")
     starting = facts.state is WorkspaceState.INITIALIZING and report is None
-    since = min((agent.queued_since for agent in facts.agents if agent.queued_since is not None), default=None)
+    since = min((agent.queued_since for agent in facts.workers if agent.queued_since is not None), default=None)
     if since is not None and now - since > UNHOSTED_AFTER and (silent or starting or not facts.is_hosted):
         yield Reason(ReasonCode.NO_HOST, f"Tasks wait for a host for {_seconds(now - since)}.")
     if report is not None and report.suspended:

@@ -1,6 +1,6 @@
 """Looking at workspaces, one or thousands: three statements and one round trip to Redis, however many there are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -8,15 +8,20 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from models import Task, UserAgent, Workspace, utc_now
-from models.statuses import TaskStatus
+from models.statuses import AgentStatus, TaskStatus
 from models.tenancy import Database
 from workspace.agent_config import AgentConfig
+from workspace.attachable import CONSUMER
 from workspace.errors import NotFound, Unavailable
 from workspace.health import AgentFacts, Health, WorkspaceFacts, judge
-from workspace.names import WorkspaceKey
+from workspace.names import ORCHESTRATOR, ORCHESTRATOR_LIMIT, WorkspaceKey
 from workspace.reports import Reports, WorkspaceReport
 
 DEFAULT_AGENT_LIMIT: int = AgentConfig.model_fields["concurrency_limit"].default
+
+
+Loads = Mapping[UUID | None, dict[str, Any]]
+"""What there is to do, by agent; by project for its orchestrator."""
 
 
 class Surveyed(NamedTuple):
@@ -81,7 +86,8 @@ def _facts(session: Session, *wanted: ColumnElement[bool]) -> list[WorkspaceFact
     rows = session.scalars(select(Workspace).where(*wanted).order_by(Workspace.user_id, Workspace.project_id)).all()
     if not rows:
         return []
-    agents = _agents(session, *wanted)
+    loads = _loads(session, *wanted)
+    agents = _agents(session, loads, *wanted)
     return [
         WorkspaceFacts(
             key=WorkspaceKey(row.user_id, row.project_id),
@@ -93,14 +99,23 @@ def _facts(session: Session, *wanted: ColumnElement[bool]) -> list[WorkspaceFact
             initialized_at=row.initialized_at,
             alive_until=row.alive_until,
             agents=tuple(agents.get(row.project_id, ())),
+            orchestrator=_orchestrator(row.project_id, loads),
         )
         for row in rows
     ]
 
 
-def _agents(session: Session, *wanted: ColumnElement[bool]) -> dict[UUID, list[AgentFacts]]:
+def _orchestrator(project_id: UUID, loads: Loads) -> AgentFacts | None:
+    load = loads.get(project_id)
+    if load is None:
+        return None
+    return AgentFacts(
+        agent_id=project_id, name=ORCHESTRATOR, status=AgentStatus.READY, limit=ORCHESTRATOR_LIMIT, **load
+    )
+
+
+def _agents(session: Session, loads: Loads, *wanted: ColumnElement[bool]) -> dict[UUID, list[AgentFacts]]:
     """Return the agents of each project, with what they have to do, in the order they were made."""
-    loads = _loads(session, *wanted)
     # The limit alone: a config has prompts in it.
     limit = UserAgent.config["concurrency_limit"].as_integer()
     found: dict[UUID, list[AgentFacts]] = {}
@@ -114,12 +129,12 @@ def _agents(session: Session, *wanted: ColumnElement[bool]) -> dict[UUID, list[A
     return found
 
 
-def _loads(session: Session, *wanted: ColumnElement[bool]) -> dict[UUID | None, dict[str, Any]]:
-    """Return what each agent has to do, as fields of its facts."""
+def _loads(session: Session, *wanted: ColumnElement[bool]) -> Loads:
+    """Return what each agent and each project's orchestrator has to do, as fields of its facts."""
     loads: dict[UUID | None, dict[str, Any]] = {}
-    for agent_id, status, count, sent, started in session.execute(
+    for worker, status, count, sent, started in session.execute(
         select(
-            Task.agent_id,
+            CONSUMER,
             Task.status,
             func.count(Task.id),
             func.min(func.coalesce(Task.sent_at, Task.created_at)),
@@ -129,9 +144,9 @@ def _loads(session: Session, *wanted: ColumnElement[bool]) -> dict[UUID | None, 
             Task.status.in_((TaskStatus.QUEUED, TaskStatus.HELD, TaskStatus.RUNNING)),
             Task.project_id.in_(select(Workspace.project_id).where(*wanted)),
         )
-        .group_by(Task.agent_id, Task.status)
+        .group_by(CONSUMER, Task.status)
     ):
-        load = loads.setdefault(agent_id, {})
+        load = loads.setdefault(worker, {})
         load[status.value] = count
         if status is TaskStatus.QUEUED:
             load["queued_since"] = sent

@@ -8,19 +8,17 @@ no place stays empty while some task could use it, and every task becomes the ol
 from collections import Counter
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from models import Task, User, utc_now
 from models.statuses import HeldReason, TaskStatus
 from models.tenancy import Database
 from workspace import attachable
+from workspace.attachable import CONSUMER
 from workspace.events import TaskWaiting
 from workspace.ledger import QueuedTask
-from workspace.names import ORCHESTRATOR, WorkspaceKey
-
-_CONSUMER: ColumnElement[UUID] = case((Task.agent_name == ORCHESTRATOR, Task.project_id), else_=Task.agent_id)
-"""Whose queue a task is of: its agent's, or that of its project's orchestrator."""
+from workspace.names import WorkspaceKey
 
 
 def waits_for_cap(agent_id: UUID | None, agent_name: str, cap: int) -> TaskWaiting:
@@ -72,9 +70,9 @@ class UserCap:
             select(
                 Task.id,
                 Task.project_id,
-                _CONSUMER.label("consumer"),
+                CONSUMER.label("consumer"),
                 Task.agent_name,
-                func.row_number().over(partition_by=_CONSUMER, order_by=Task.id).label("place"),
+                func.row_number().over(partition_by=CONSUMER, order_by=Task.id).label("place"),
             )
             .where(Task.status == TaskStatus.HELD, Task.held_reason == HeldReason.USER_CAP)
             .subquery()
@@ -95,9 +93,9 @@ class UserCap:
     def _free_slots(self, session: Session, consumers: set[UUID]) -> Counter[UUID]:
         """Return how many tasks each could start beside those that it runs or has on its queue."""
         taken = session.execute(
-            select(_CONSUMER, func.count(Task.id))
-            .where(_CONSUMER.in_(consumers), Task.status.in_([TaskStatus.QUEUED, TaskStatus.RUNNING]))
-            .group_by(_CONSUMER)
+            select(CONSUMER, func.count(Task.id))
+            .where(CONSUMER.in_(consumers), Task.status.in_([TaskStatus.QUEUED, TaskStatus.RUNNING]))
+            .group_by(CONSUMER)
         ).tuples()
         free = Counter({agent.agent_id: agent.limit for agent in attachable.by_ids(session, list(consumers))})
         free.subtract(dict(taken.all()))

@@ -11,6 +11,7 @@ from models import Json
 from models.statuses import AgentStatus, WorkspaceState
 from workspace.alerts import AlertRecord
 from workspace.health import AgentFacts, Health, HealthStatus, ReasonCode
+from workspace.names import ORCHESTRATOR
 from workspace.space_settings import SpaceSettings
 from workspace.survey import Surveyed
 
@@ -178,7 +179,8 @@ class SpaceStats(ResponseModel):
         """Return the response for a workspace that is hosted."""
         facts, report, _ = surveyed
         assert facts.node_id is not None
-        active = sorted(report.agents) if report is not None else []
+        attached = report.agents if report is not None else {}
+        active = sorted(agent_id for agent_id, agent in attached.items() if agent.name != ORCHESTRATOR)
         return cls(
             user_id=facts.key.user_id,
             project_id=facts.key.project_id,
