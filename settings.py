@@ -157,6 +157,7 @@ class Settings(BaseSettings):
     # Tools and approvals ------------------------------------------------------------------------------------
     approval_timeout_medium: int = Field(300, ge=1, description="seconds to answer; LOW is never asked for")
     approval_timeout_high: int = Field(600, ge=1, description="seconds to answer")
+    approval_timeout_plan: int = Field(300, ge=1, description="seconds to answer whether a plan may run")
     approval_warning: int = Field(60, ge=0, description="seconds before the end at which it is announced")
     approval_asks: int = Field(3, ge=1, description="times that one call is asked for at most")
     client_tool_timeout: float = Field(300.0, gt=0, description="seconds that a client has for a tool's result")

@@ -36,6 +36,7 @@ STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.APPROVAL_ALREADY_DECIDED: 409,
     ErrorCode.APPROVAL_EXPIRED: 409,
     ErrorCode.TOOL_CALL_NOT_PENDING: 409,
+    ErrorCode.RUN_NOT_RETRYABLE: 409,
     ErrorCode.MEMORY_UNAVAILABLE: 503,
     ErrorCode.OVERLOADED: 503,
     ErrorCode.INTERNAL_ERROR: 500,
@@ -47,6 +48,7 @@ STATUS: Final[dict[ErrorCode, int]] = {
     ErrorCode.DEADLINE_EXCEEDED: 504,
     ErrorCode.MODEL_ERROR: 502,
     ErrorCode.BUDGET_EXCEEDED: 429,
+    ErrorCode.PLAN_REJECTED: 409,
     # What follows is told to a model and stands in the ledger of its tool calls.
     ErrorCode.SANDBOX_UNAVAILABLE: 503,
 }

@@ -37,6 +37,8 @@ class ApprovalRequest(Base, WithId, WithCreated, TenantOwned):
         Index("ix_approval_requests_run_id", "run_id", "digest"),
         Index("ix_approval_requests_tool_call_id", "tool_call_id"),
         Index("ix_approval_requests_task_id", "task_id"),
+        # A run has one plan, and its owner is asked once.
+        Index("uq_approval_requests_plan", "run_id", unique=True, postgresql_where=text("type = 'plan'")),
         Index("ix_approval_requests_pending", "expires_at", postgresql_where=text("status = 'pending'")),
     )
 

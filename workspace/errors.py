@@ -38,6 +38,8 @@ class ErrorCode(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     MODEL_ERROR = "model_error"
     BUDGET_EXCEEDED = "budget_exceeded"
+    PLAN_REJECTED = "plan_rejected"
+    RUN_NOT_RETRYABLE = "run_not_retryable"
 
 
 class CodelabError(Exception):
@@ -123,6 +125,12 @@ class ApprovalExpired(RequestError):
     """The time for an answer is over."""
 
     code = ErrorCode.APPROVAL_EXPIRED
+
+
+class RunNotRetryable(RequestError):
+    """The run has nothing that could be done again."""
+
+    code = ErrorCode.RUN_NOT_RETRYABLE
 
 
 class ToolCallNotPending(RequestError):
@@ -223,6 +231,19 @@ class BudgetExceeded(RunFailure):
     """The run used up what it may cost."""
 
     code = ErrorCode.BUDGET_EXCEEDED
+
+
+class PlanRejected(RunFailure):
+    """The owner does not want the plan."""
+
+    code = ErrorCode.PLAN_REJECTED
+
+
+class PlanNotAnswered(RunFailure):
+    """The owner did not answer in time whether the plan may run."""
+
+    code = ErrorCode.APPROVAL_EXPIRED
+    retryable = True
 
 
 class InternalFailure(RunFailure):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, literal, select, update
+from sqlalchemy import ColumnElement, case, exists, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import ApprovalRequest, ToolCall, utc_now
@@ -45,7 +45,12 @@ class ClosedApproval(NamedTuple):
 def close_tasks(session: Session, tasks: Sequence[UUID]) -> list[ClosedApproval]:
     """Close what tasks that end here have open, in the caller's transaction, which holds their locks."""
     now = utc_now()
-    if not session.scalar(select(ToolCall.id).where(ToolCall.task_id.in_(tasks)).limit(1)):
+    anything = or_(
+        exists().where(ToolCall.task_id.in_(tasks)),
+        # A plan is asked about without any call.
+        exists().where(ApprovalRequest.task_id.in_(tasks)),
+    )
+    if not session.scalar(select(anything)):
         return []
     session.execute(
         update(ToolCall)

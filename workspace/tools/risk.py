@@ -51,6 +51,12 @@ def get_risk_level(tool_name: str, params: Mapping[str, Any]) -> RiskLevel:
     return assess(tool_name, params).level
 
 
+def highest_risk(tool_name: str) -> RiskLevel:
+    """Return the highest level of what a tool can carry out; of one that is not known, HIGH."""
+    rule = _RULES.get(tool_name)
+    return RiskLevel.HIGH if rule is None else rule.most
+
+
 def assess(tool_name: str, params: Mapping[str, Any]) -> Risk:
     """Return how dangerous a use of a tool is, and why. Never raises; what it cannot read is HIGH."""
     rule = _RULES.get(tool_name) if isinstance(tool_name, str) else None
@@ -68,6 +74,9 @@ class _Rule(NamedTuple):
     optional: Mapping[str, tuple[type, ...]]
     knows_all: bool
     """Whether a parameter that is not listed makes it HIGH; what only reads may have more of them."""
+    most: RiskLevel
+    """The highest level of what it can carry out: what cannot be judged, such as a path out of the workspace, is HIGH
+    with every tool, and is refused."""
 
     def problem(self, params: object) -> str | None:
         """Return why these parameters cannot be judged, if they cannot."""
@@ -148,15 +157,23 @@ def _high(reason: str) -> Risk:
 
 
 _RULES = {
-    "read_file": _Rule(_reading, {"path": str}, {}, knows_all=False),
+    "read_file": _Rule(_reading, {"path": str}, {}, knows_all=False, most=RiskLevel.LOW),
     "list_directory": _Rule(
-        _reading, {}, {"path": (str,), "recursive": (bool,), "pattern": (str, NoneType)}, knows_all=False
+        _reading,
+        {},
+        {"path": (str,), "recursive": (bool,), "pattern": (str, NoneType)},
+        knows_all=False,
+        most=RiskLevel.LOW,
     ),
-    "search_context": _Rule(_searching, {"query": str}, {}, knows_all=False),
-    "remember": _Rule(_remembering, {}, {}, knows_all=False),
-    "write_file": _Rule(_writing, {"path": str, "content": str}, {"mode": (str,)}, knows_all=True),
+    "search_context": _Rule(_searching, {"query": str}, {}, knows_all=False, most=RiskLevel.LOW),
+    "remember": _Rule(_remembering, {}, {}, knows_all=False, most=RiskLevel.LOW),
+    "write_file": _Rule(_writing, {"path": str, "content": str}, {"mode": (str,)}, knows_all=True, most=RiskLevel.HIGH),
     "execute_command": _Rule(
-        _running, {"command": str}, {"args": (list, tuple), "timeout": (int, float, NoneType)}, knows_all=True
+        _running,
+        {"command": str},
+        {"args": (list, tuple), "timeout": (int, float, NoneType)},
+        knows_all=True,
+        most=RiskLevel.HIGH,
     ),
 }
 """The tools that are known."""

@@ -32,9 +32,14 @@ def upgrade() -> None:
     op.create_index('uq_tasks_plan_task_id', 'tasks', ['run_id', 'plan_task_id'], unique=True)
     op.create_index('ix_tasks_pending', 'tasks', ['run_id'], unique=False, postgresql_where=sa.text("status = 'pending'"))
     op.add_column('approval_requests', sa.Column('answer', _JSON, nullable=True))
+    op.create_index(
+        'uq_approval_requests_plan', 'approval_requests', ['run_id'], unique=True,
+        postgresql_where=sa.text("type = 'plan'"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index('uq_approval_requests_plan', table_name='approval_requests')
     op.drop_column('approval_requests', 'answer')
     op.drop_index('ix_tasks_pending', table_name='tasks')
     op.drop_index('uq_tasks_plan_task_id', table_name='tasks')
