@@ -240,6 +240,7 @@ def _write(session: Session, key: WorkspaceKey, message: NewMessage, accepted: A
             "wanted_agent": accepted.target.agent_name,
             "wanted_version": accepted.target.agent_version,
             "place_in_plan": PLANNING_ID if planned else None,
+            "none_before": [],
             "task_status": accepted.status,
             "why_held": accepted.held_reason,
             "speaker": MessageRole.USER,
