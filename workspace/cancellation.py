@@ -85,8 +85,7 @@ class Ending:
     @property
     def failure(self) -> Failure:
         """Why they ended, as a client is told."""
-        reason = failure_of(self.reason)
-        return Failure(error_code=reason.code, detail=reason.detail, retryable=reason.retryable)
+        return Failure.of(failure_of(self.reason))
 
 
 def end_runs(session: Session, key: WorkspaceKey, runs: Collection[UUID], reason: CancelReason) -> Ending:

@@ -20,7 +20,7 @@ from workspace.agent_config import AgentConfig
 from workspace.agent_health import AgentHealth
 from workspace.announcements import Announcements
 from workspace.cancellation import failure_of
-from workspace.errors import AgentDeleted, Cancelled, InternalFailure, RunFailure, WorkerShutdown
+from workspace.errors import AgentDeleted, Cancelled, InternalFailure, WorkerShutdown
 from workspace.event_publisher import EventPublisher
 from workspace.events import (
     AgentStatusChanged,
@@ -65,16 +65,6 @@ class Slot(Protocol):
 
     def is_alone(self) -> bool:
         """Whether the agent has no other task running."""
-
-
-def describe(failure: RunFailure) -> Failure:
-    """Return what a client is told of a failure."""
-    return Failure(
-        error_code=failure.code,
-        detail=failure.detail,
-        retryable=failure.retryable,
-        retry_after=failure.retry_after,
-    )
 
 
 class DirectRun:
@@ -237,11 +227,11 @@ class DirectRun:
                 settled = patiently(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
                 events = _success(task, outcome, settled)
             case Failed(failure=Cancelled() as failure, text=text, usage=usage):
-                told = describe(failure)
+                told = Failure.of(failure)
                 settled = patiently(lambda: self._ledger.cancel(task, told, usage, text=text))
                 events = _cancellation(task, text, told, settled)
             case Failed(failure=failure, usage=usage):
-                told = describe(failure)
+                told = Failure.of(failure)
                 settled = patiently(lambda: self._ledger.fail(task, told, usage))
                 events = [
                     TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=told),

@@ -6,7 +6,7 @@ Names on the wire are for ever: a snapshot test holds the JSON schema of this mo
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +23,7 @@ from models.statuses import (
     ToolCallStatus,
     ToolExecution,
 )
-from workspace.errors import ErrorCode
+from workspace.errors import ErrorCode, RunFailure
 from workspace.memory.memories import InteractionType
 from workspace.names import WorkspaceKey
 from workspace.plan_view import PlanOutcome, PlanView
@@ -107,6 +107,16 @@ class Failure(BaseModel):
     detail: str
     retryable: bool = False
     retry_after: float | None = Field(None, description="seconds")
+
+    @classmethod
+    def of(cls, failure: RunFailure) -> Self:
+        """Return what a client is told of a failure."""
+        return cls(
+            error_code=failure.code,
+            detail=failure.detail,
+            retryable=failure.retryable,
+            retry_after=failure.retry_after,
+        )
 
 
 class MessageCreated(Payload):

@@ -71,6 +71,8 @@ class QueuedTask(NamedTuple):
     id: UUID
     key: WorkspaceKey
     agent_name: str
+    agent_id: UUID | None = None
+    """Of a task of a plan: its queue may have no consumer yet. Null for the orchestrator's own."""
 
 
 class HeldBack(NamedTuple):

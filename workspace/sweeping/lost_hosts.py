@@ -130,7 +130,7 @@ class LostHosts:
             if asked is not None:
                 reason = failure_of(asked)
                 task_status, run_status = end_status(asked)
-            failure = Failure(error_code=reason.code, detail=reason.detail, retryable=reason.retryable)
+            failure = Failure.of(reason)
             error = failure.model_dump(mode="json")
             _end_task(session, task, task_status, error)
             closed = close_tasks(session, [task.task_id])

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from models import ApprovalRequest, Json, Run, Task, TaskTurn, ToolCall, Workspace, utc_now
+from models import ApprovalRequest, Json, Run, Task, TaskTurn, ToolCall, utc_now
 from models.statuses import ApprovalStatus, RunMode, RunStatus, TaskStatus, ToolCallStatus, ToolExecution
 from models.tenancy import Database
 from workspace.cancellation import failure_of
@@ -21,6 +21,7 @@ from workspace.events import Usage
 from workspace.interruptible import Interrupted
 from workspace.ledger import StartedTask
 from workspace.ledger_statements import CANCEL_REASON
+from workspace.own_task import is_own
 from workspace.tools.digest import digest
 from workspace.tools.errors import ToolErrorCode
 from workspace.tools.results import ToolResult
@@ -251,22 +252,7 @@ def _lock_own(session: Session, task: StartedTask) -> None:
     Raises:
         Interrupted: it is not this node's any more.
     """
-    hosted = exists().where(
-        Workspace.project_id == Task.project_id,
-        Workspace.node_id == task.host.node_id,
-        Workspace.epoch == task.host.epoch,
-    )
-    found = session.scalar(
-        select(Task.id)
-        .where(
-            Task.id == task.id,
-            Task.status == TaskStatus.RUNNING,
-            Task.node_id == task.host.node_id,
-            Task.epoch == task.host.epoch,
-            hosted,
-        )
-        .with_for_update(key_share=True)
-    )
+    found = session.scalar(select(Task.id).where(Task.id == task.id, is_own(task)).with_for_update(key_share=True))
     if found is None:
         raise Interrupted(WorkerLost())
 

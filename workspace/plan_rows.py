@@ -1,0 +1,147 @@
+"""The rows of a plan move on: what follows when tasks of it end. How its run stands then: `workspace.plan_standing`.
+
+All of it happens in the caller's transaction, and is worked out from the rows alone: `follows` has the edges. Whoever
+comes here has locked the tasks that ended, or all active ones of the run. What depends on them has higher ids, so tasks
+are locked in ascending order, and the run after them.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models import Task, utc_now
+from models.statuses import TaskStatus
+from workspace.ledger import QueuedTask
+from workspace.names import CLOSING_ID, WorkspaceKey
+from workspace.plan_edges import Arrival, FollowUps, SkippedTask
+from workspace.plan_outcome import WITHOUT_RESULT, causes
+
+
+def tasks_of(session: Session, run_id: UUID) -> Sequence[Task]:
+    """Return all tasks of a run as they are now, in the order in which they may be locked."""
+    return session.scalars(
+        select(Task).where(Task.run_id == run_id).order_by(Task.id).execution_options(populate_existing=True)
+    ).all()
+
+
+def follow(session: Session, run_id: UUID, ended: Collection[UUID]) -> FollowUps:
+    """Move what waits for tasks that ended, and return what has to be sent and told.
+
+    What depends on one without a result is skipped, except for the closing task. A dependent that waits for one task
+    is queued. A dependent that waits for several gets a part of its chord from each that ended or was skipped.
+
+    Args:
+        run_id: of the plan.
+        ended: tasks of it that ended in this transaction.
+    """
+    tasks = tasks_of(session, run_id)
+    _lock_pending(session, _dependents(ended, tasks))
+    # Another branch may have skipped some of them until they were locked.
+    tasks = tasks_of(session, run_id)
+    skipped = _to_skip(tasks)
+    _skip(session, skipped)
+    gone = {*ended, *(task.id for task in skipped)}
+    follow_ups = FollowUps()
+    for task in tasks:
+        before = gone.intersection(task.follows)
+        if not before or task.status is not TaskStatus.PENDING or task in skipped:
+            continue
+        if len(task.follows) == 1:
+            follow_ups.queued.append(queued(task))
+        else:
+            follow_ups.arrivals += arrivals(task, before, tasks)
+    enqueue(session, [task.id for task in follow_ups.queued])
+    for task in skipped:
+        session.refresh(task)
+        follow_ups.skipped.append(_skipped(task, tasks))
+    return follow_ups
+
+
+def queued(task: Task) -> QueuedTask:
+    """Return how a task is sent."""
+    return QueuedTask(task.id, WorkspaceKey(task.user_id, task.project_id), task.agent_name, task.agent_id)
+
+
+def arrivals(dependent: Task, ended: Collection[UUID], tasks: Iterable[Task]) -> list[Arrival]:
+    """Return the parts of a task's chord that come from tasks which ended."""
+    names = {task.id: task.plan_task_id or "" for task in tasks}
+    return [
+        Arrival(
+            key=WorkspaceKey(dependent.user_id, dependent.project_id),
+            run_id=dependent.run_id,
+            dependency=names[each],
+            dependent=dependent.plan_task_id or "",
+            task=queued(dependent),
+            index=index,
+            size=len(dependent.follows),
+        )
+        for index, each in enumerate(dependent.follows)
+        if each in ended
+    ]
+
+
+def enqueue(session: Session, tasks: Collection[UUID]) -> None:
+    """Move tasks `pending -> queued`; they are sent right after the commit."""
+    if not tasks:
+        return
+    session.execute(
+        update(Task)
+        .where(Task.id.in_(tasks), Task.status == TaskStatus.PENDING)
+        .values(status=TaskStatus.QUEUED, sent_at=utc_now(), send_count=1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _dependents(of: Iterable[UUID], tasks: Sequence[Task]) -> set[UUID]:
+    """Return all that waits for some tasks, directly or not."""
+    found = set(of)
+    for task in tasks:  # each after all that it waits for
+        if not found.isdisjoint(task.follows):
+            found.add(task.id)
+    return found.difference(of)
+
+
+def _lock_pending(session: Session, tasks: Collection[UUID]) -> None:
+    session.execute(
+        select(Task.id)
+        .where(Task.id.in_(tasks), Task.status == TaskStatus.PENDING)
+        .order_by(Task.id)
+        .with_for_update(key_share=True)
+    ).all()
+
+
+def _to_skip(tasks: Sequence[Task]) -> list[Task]:
+    lost: set[UUID] = set()
+    skipped = []
+    for task in tasks:
+        if task.status in WITHOUT_RESULT or not lost.isdisjoint(task.follows):
+            lost.add(task.id)
+            if task.status is TaskStatus.PENDING and task.plan_task_id != CLOSING_ID:
+                skipped.append(task)
+    return skipped
+
+
+def _skip(session: Session, tasks: Sequence[Task]) -> None:
+    if not tasks:
+        return
+    session.execute(
+        update(Task)
+        .where(Task.id.in_([task.id for task in tasks]), Task.status == TaskStatus.PENDING)
+        .values(status=TaskStatus.SKIPPED, finished_at=utc_now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _skipped(task: Task, tasks: Sequence[Task]) -> SkippedTask:
+    return SkippedTask(
+        id=task.id,
+        key=WorkspaceKey(task.user_id, task.project_id),
+        session_id=task.session_id,
+        run_id=task.run_id,
+        agent_id=task.agent_id,
+        agent_name=task.agent_name,
+        plan_task_id=task.plan_task_id or "",
+        because_of=causes(task, tasks),
+    )
