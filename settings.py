@@ -111,7 +111,8 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="Celery broker; empty: database 1 of REDIS_URL; amqp:// works as well")
     result_backend_url: str = Field("", description="chord counters; empty: database 2 of REDIS_URL")
     cache_url: str = Field(
-        "", description="rate limits, agents' configs, embeddings; may evict keys; empty: database 3 of REDIS_URL"
+        "",
+        description="rate limits, agents' configs, embeddings, plans; may evict keys; empty: database 3 of REDIS_URL",
     )
     redis_timeout: float = Field(0.4, gt=0, description="seconds a web request waits for Redis, connecting included")
 
@@ -153,6 +154,10 @@ class Settings(BaseSettings):
     run_max_age: float = Field(86_400.0, gt=0, description="seconds from a message to the end of its run")
     stuck_after: float = Field(600.0, gt=0, description="seconds after which a task that does not end is an alert")
     agent_queue_limit: int = Field(100, ge=1, description="queued tasks an agent; the next message gets 429")
+
+    # Planning -----------------------------------------------------------------------------------------------
+    planning_timeout: float = Field(5.0, gt=0, description="seconds until a message gets a simple plan instead")
+    plan_cache_ttl: int = Field(86_400, ge=1, description="seconds that a model's plan is kept in Redis")
 
     # Tools and approvals ------------------------------------------------------------------------------------
     approval_timeout_medium: int = Field(300, ge=1, description="seconds to answer; LOW is never asked for")

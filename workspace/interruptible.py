@@ -109,13 +109,43 @@ class Watch:
     def before_wait(self) -> float:
         """Do what is due and return for how many seconds to wait at most."""
         self.check()
-        return min(LONGEST_SLICE, self._on_wait(), max(self._deadline - time.monotonic(), 0.001))
+        return min(LONGEST_SLICE, self._on_wait(), self.seconds_left())
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the deadline; never 0, which is no time limit to a socket."""
+        return max(self._deadline - time.monotonic(), 0.001)
 
     def sleep(self, seconds: float) -> None:
         """Wait between two attempts, within the same rules."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.stop.sleep(min(left, self.before_wait()))
+
+
+class StageWatch(Watch):
+    """The watch of a stage of some work: that may end before the work has to, and never after it."""
+
+    def __init__(self, work: Watch, *, deadline: float) -> None:
+        """Make a watch.
+
+        Args:
+            work: the watch of the whole.
+            deadline: of the stage, on the monotonic clock.
+        """
+        super().__init__(work.stop, deadline=deadline, on_wait=work.before_wait)
+        self._work = work
+
+    def check(self) -> None:
+        """See `Watch`; of two reasons to end, that of the whole counts."""
+        self._work.check()
+        super().check()
+
+    def sleep(self, seconds: float) -> None:
+        """See `Watch`; raises at once where the deadline would come first: the time is of use to who goes on."""
+        self.check()
+        if seconds >= self.seconds_left():
+            raise Interrupted(DeadlineExceeded())
+        super().sleep(seconds)
 
 
 class AskingWatch(Watch):
@@ -146,6 +176,14 @@ def watching(watch: Watch) -> Iterator[None]:
         yield
     finally:
         _thread.watch = None
+
+
+def _within_deadline(timeout: float | None) -> float | None:
+    """Return the time limit of what is not done in slices: it ends with the deadline of the work at the latest."""
+    watch: Watch | None = getattr(_thread, "watch", None)
+    if watch is None or watch.seconds_left() == float("inf"):
+        return timeout
+    return watch.seconds_left() if timeout is None else min(timeout, watch.seconds_left())
 
 
 class _SlicedStream(httpcore2.NetworkStream):
@@ -179,7 +217,7 @@ class _SlicedStream(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        return _SlicedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+        return _SlicedStream(self._stream.start_tls(ssl_context, server_hostname, _within_deadline(timeout)))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -199,7 +237,8 @@ class _SlicedBackend(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        return _SlicedStream(self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+        limit = _within_deadline(timeout)
+        return _SlicedStream(self._backend.connect_tcp(host, port, limit, local_address, socket_options))
 
 
 class InterruptibleTransport(httpx2.HTTPTransport):

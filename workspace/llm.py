@@ -46,6 +46,8 @@ class ModelRequest:
     """What the model may call, in the form of the protocol."""
     must_answer: bool = False
     """Whether it may call none of them any more."""
+    response_format: Json | None = None
+    """The form that the answer is held to, as the protocol says it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +200,8 @@ def _body(request: ModelRequest) -> Json:
         body["tools"] = list(request.tools)
         if request.must_answer:
             body["tool_choice"] = "none"
+    if request.response_format is not None:
+        body["response_format"] = request.response_format
     return body
 
 

@@ -91,6 +91,21 @@ MEMORY_VECTORS = Gauge("codelab_memory_vectors", "Memories in the collections th
 MEMORY_BYTES = Gauge("codelab_memory_bytes", "Disk space of the collections of the workspaces that this node hosts")
 EMBEDDING_LOOKUPS = Counter("codelab_embedding_lookups_total", "Texts whose vectors were looked for", ["result"])
 
+PLANS_MADE = Counter("codelab_plans_made_total", "Plans of messages without a target", ["source"])
+PLANNING_FAILURES = Counter(
+    "codelab_planning_failures_total",
+    "Messages for which the model made no plan, and a simple one was used",
+    ["reason"],
+)
+PLANNING_SECONDS = Histogram("codelab_planning_seconds", "Time until there was a plan", ["source"], buckets=_SLOW)
+PLAN_CACHE_LOOKUPS = Counter("codelab_plan_cache_lookups_total", "Plans looked for in the cache", ["result"])
+ESTIMATE_RATIO = Histogram(
+    "codelab_estimate_ratio",
+    "What a task or a plan took, by the median of its estimate",
+    ["kind", "figure"],
+    buckets=(0.1, 0.25, 0.5, 0.8, 1, 1.25, 2, 4, 10),
+)
+
 TOOL_CALLS = Counter("codelab_tool_calls_total", "Tools carried out here", ["tool", "outcome"])
 TOOL_SECONDS = Histogram("codelab_tool_seconds", "Time of a tool", ["tool"], buckets=_SLOW)
 CLIENT_CALLS = Counter("codelab_client_tool_calls_total", "Tools that owners' clients were asked for", ["outcome"])

@@ -93,6 +93,10 @@ class WorkspaceKey(NamedTuple):
         """Return the key of a text's cached embedding. Within a tenant: a hit tells that the text was seen before."""
         return f"{self.prefix}embedding:{digest}"
 
+    def plan(self, digest: str) -> str:
+        """Return the key of a cached plan; for the same reason within a tenant."""
+        return f"{self.prefix}plan:{digest}"
+
 
 class Collection(NamedTuple):
     """The vector collection that holds one agent's memory."""

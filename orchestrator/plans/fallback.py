@@ -38,15 +38,20 @@ class _Match:
     """Where, by the numbers of the words."""
 
 
-def fallback_plan(request: str, roster: Sequence[RosterAgent]) -> Plan:
+def fallback_plan(request: str, roster: Sequence[RosterAgent], *, most: int = MOST_TASKS) -> Plan:
     """Return a valid plan for any request.
+
+    Args:
+        request: what the user wrote.
+        roster: the agents.
+        most: how many tasks it may have, if that is fewer than it would.
 
     Raises:
         ValueError: there is no agent.
     """
     if not roster:
         raise ValueError("a plan needs an agent")
-    chosen = _chosen(request, roster)
+    chosen = _chosen(request, roster, min(most, MOST_TASKS))
     if not chosen:
         agent = max(roster, key=lambda each: (len(each.capabilities), len(each.tools)))
         why = "The request mentions no agent's capabilities; no other agent has more of them."
@@ -54,14 +59,14 @@ def fallback_plan(request: str, roster: Sequence[RosterAgent]) -> Plan:
     return _plan([(match.agent, _why(match)) for match in chosen], request)
 
 
-def _chosen(request: str, roster: Sequence[RosterAgent]) -> list[_Match]:
+def _chosen(request: str, roster: Sequence[RosterAgent], most: int) -> list[_Match]:
     """Return the agents that the request mentions, in the order in which it does; of two for the same, the better."""
     words = _words(request)
     matches = [match for agent in roster if (match := _match(agent, words)).mentions]
     covered: set[int] = set()
     chosen: list[_Match] = []
     for match in sorted(matches, key=lambda each: -len(each.mentions)):
-        if len(chosen) < MOST_TASKS and not match.mentions <= covered:
+        if len(chosen) < most and not match.mentions <= covered:
             chosen.append(match)
             covered |= match.mentions
     return sorted(chosen, key=lambda each: min(each.mentions))

@@ -142,6 +142,24 @@ def test_the_request_says_what_the_agent_wants_and_who_it_is(
     assert not {"temperature", "max_completion_tokens"} & set(request)
 
 
+def test_the_form_of_the_answer_is_asked_for_and_streamed_like_any_other(
+    ask: Asked, sink: Sink, standin: Standin, agent: str
+) -> None:
+    schema = {"type": "object", "properties": {"sum": {"type": "integer", "minimum": 4}}, "required": ["sum"]}
+    form = {"type": "json_schema", "json_schema": {"name": "thing", "strict": True, "schema": schema}}
+    turn = ask(f"sums {agent}", sink, response_format=form)
+    assert json.loads(turn.text) == {"sum": 4}
+    assert "".join(sink.pieces) == turn.text
+    (request,) = [one for one in standin.requests(50) if f"sums {agent}" in str(one["messages"])]
+    assert request["response_format"] == form
+
+
+def test_without_a_form_none_is_asked_for(ask: Asked, sink: Sink, standin: Standin, agent: str) -> None:
+    ask(f"words {agent}", sink)
+    (request,) = [one for one in standin.requests(50) if f"words {agent}" in str(one["messages"])]
+    assert "response_format" not in request
+
+
 def test_a_429_is_retried_after_the_time_it_asks_for(ask: Asked, sink: Sink, standin: Standin, agent: str) -> None:
     started = time.monotonic()
     turn = ask(f"[fail=429x1] [retry_after=0.7] [say=at last] {agent}", sink, agent=agent)

@@ -140,3 +140,13 @@ def test_long_capabilities_leave_room_for_the_reason() -> None:
     (task,) = fallback_plan("I need a skill", [agent]).tasks
     assert len(task.why_this_agent) < MAX_WHY
     assert isinstance(validate({"rationale": "", "tasks": [task.model_dump(mode="json")]}, ["a"]), Plan)
+
+
+@pytest.mark.parametrize(
+    ("most", "chosen"), [(1, ["coder"]), (2, ["writer", "coder"]), (30, ["researcher", "writer", "coder"])]
+)
+def test_a_project_may_allow_fewer_tasks_and_the_agents_that_more_is_mentioned_of_stay(
+    most: int, chosen: list[str]
+) -> None:
+    request = "Research it, write reports, debug the Python tests."
+    assert [task.agent for task in fallback_plan(request, ROSTER, most=most).tasks] == chosen

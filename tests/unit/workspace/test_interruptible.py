@@ -10,7 +10,16 @@ import httpx2
 import pytest
 
 from workspace.errors import Cancelled, DeadlineExceeded, RunFailure, WorkerShutdown
-from workspace.interruptible import LONGEST_SLICE, Interrupted, InterruptibleTransport, StopSignal, Watch, watching
+from workspace.interruptible import (
+    LONGEST_SLICE,
+    AskingWatch,
+    Interrupted,
+    InterruptibleTransport,
+    StageWatch,
+    StopSignal,
+    Watch,
+    watching,
+)
 
 SOON = 1.0
 """Seconds within which a stop has to be heard."""
@@ -145,6 +154,42 @@ def test_a_stop_comes_before_the_deadline() -> None:
         watch(stop, seconds=-1).check()
 
 
+# -- stages of work ----------------------------------------------------------------------------------------------
+
+
+def test_a_stage_ends_at_its_own_deadline() -> None:
+    with interrupted(DeadlineExceeded, within=SOON):
+        StageWatch(watch(), deadline=time.monotonic() - 1).check()
+
+
+def test_a_stage_ends_with_its_work_and_for_the_reason_of_that() -> None:
+    stop = StopSignal()
+    stage = StageWatch(watch(stop), deadline=time.monotonic() - 1)
+    stop.stop(Cancelled())
+    with interrupted(Cancelled, within=SOON):
+        stage.check()
+
+
+def test_a_stage_hears_what_its_work_asks_for_by_a_call() -> None:
+    def check() -> None:
+        raise Interrupted(WorkerShutdown())
+
+    with interrupted(WorkerShutdown, within=SOON):
+        StageWatch(AskingWatch(check), deadline=time.monotonic() + LATE).check()
+
+
+def test_a_stage_does_what_is_due_for_its_work() -> None:
+    stage = StageWatch(watch(on_wait=lambda: 0.01), deadline=time.monotonic() + LATE)
+    assert stage.before_wait() == 0.01
+
+
+def test_a_stage_does_not_begin_a_pause_that_would_end_too_late() -> None:
+    stage = StageWatch(watch(), deadline=time.monotonic() + LATE)
+    with interrupted(DeadlineExceeded, within=SOON):
+        stage.sleep(LATE)
+    stage.sleep(0.01)
+
+
 # -- on a socket -------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +219,18 @@ def test_the_deadline_is_heard_while_the_server_is_silent(server: Server, client
     with interrupted(DeadlineExceeded, within=0.3 + SOON), watching(watch(seconds=0.3)):
         client.get(f"{server.url}/silent")
     assert server.ended.wait(SOON)
+
+
+def test_no_connection_is_waited_for_beyond_the_deadline(client: httpx2.Client) -> None:
+    with socket.socket() as busy, socket.socket() as first:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        first.connect(busy.getsockname())  # the one place in its queue: nobody else is let in
+        port = busy.getsockname()[1]
+        started = time.monotonic()
+        with pytest.raises(httpx2.ConnectTimeout), watching(watch(seconds=0.3)):
+            client.get(f"http://127.0.0.1:{port}/")
+    assert 0.2 <= time.monotonic() - started < 0.3 + SOON
 
 
 def test_silence_beyond_the_read_timeout_is_the_clients_own_timeout(server: Server, client: httpx2.Client) -> None:
