@@ -67,6 +67,8 @@ def _in_words(conversation: Conversation, decision: Decision) -> Answer:
     if script.tools:
         names = ", ".join(call.name for call in script.tools)
         tokens = split(f"{INTRODUCTION} I was told to call {names}, but {conversation.forbids_tools}.")
+    elif script.exact is not None:
+        tokens = split(script.exact)
     elif script.say is not None:
         tokens = split(_said(script.say, script, conversation))
     elif schema is not None:

@@ -41,6 +41,21 @@ class Conversation:
         return next((text_of(each) for each in reversed(self.messages) if each.get("role") == "user"), "")
 
     @cached_property
+    def asked(self) -> str:
+        """The user message before the first answer: what a plan is asked for, also when it is asked for again."""
+        asked = ""
+        for message in self.messages:
+            if message.get("role") == "assistant":
+                break
+            asked = text_of(message) if message.get("role") == "user" else asked
+        return asked
+
+    @cached_property
+    def attempt(self) -> int:
+        """How often the model has answered before."""
+        return sum(message.get("role") == "assistant" for message in self.messages)
+
+    @cached_property
     def system(self) -> str:
         """All system and developer messages."""
         return "\n".join(text_of(each) for each in self.messages if each.get("role") in {"system", "developer"})
@@ -84,6 +99,12 @@ class Conversation:
         if not isinstance(schema, dict):
             raise BadRequestError("'response_format.json_schema.schema' must be an object")
         return schema
+
+    @property
+    def wants_plan(self) -> bool:
+        """Whether the answer must follow a schema that is called `plan`."""
+        wanted = self.body.get("response_format") or {}
+        return wanted.get("type") == "json_schema" and (wanted.get("json_schema") or {}).get("name") == "plan"
 
     @property
     def streams(self) -> bool:

@@ -16,6 +16,7 @@ from devstack.standin.script import Limited, Script, ScriptError
 
 ERROR_STATUSES = range(400, 600)
 NEXT_TURN = "then"
+PLAN = "plan"
 STEPS = "steps"
 
 
@@ -79,7 +80,7 @@ def _set(values: dict[str, Any], name: str, text: str) -> None:
         value = read(text)
     except ValueError as error:
         raise ScriptError(f"[{name}={text}] makes no sense: {error}") from None
-    values[field] = (*values.get(field, ()), *value) if field == "tools" else value
+    values[field] = (*values.get(field, ()), *value) if isinstance(value, tuple) else value
 
 
 def _number(text: str) -> float:
@@ -129,6 +130,23 @@ def _flag(text: str) -> bool:
     return text == "true"
 
 
+def _plans(text: str) -> tuple[Script, ...]:
+    """The attempts at a plan: each the plan itself, or an object with the keys of a rule."""
+    value = json.loads(text)
+    attempts = value if isinstance(value, list) else [value]
+    if not attempts or not all(isinstance(each, dict) for each in attempts):
+        raise ValueError("it must be a plan as an object, an object with the keys of a rule, or a list of these")
+    return tuple(map(_attempt, attempts))
+
+
+def _attempt(value: dict[str, Any]) -> Script:
+    if not value or not set(value) <= set(_READERS):
+        return Script(exact=json.dumps(value))
+    plan = value.get(PLAN)
+    script = _parse_turn({name: each for name, each in value.items() if name != PLAN})
+    return script if plan is None else replace(script, exact=json.dumps(plan))
+
+
 _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "delay": ("delay", _number),
     "first": ("first", _number),
@@ -146,6 +164,7 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "piece": ("piece", _size),
     "interleave": ("interleave", _flag),
     "finish": ("finish", str),
+    PLAN: ("plans", _plans),
 }
 _FLAGS = tuple(name for name, (_, read) in _READERS.items() if read is _flag)
 _OPENING = re.compile(rf"\[(?:({'|'.join(_READERS)})=|({'|'.join((*_FLAGS, NEXT_TURN))})\])")
@@ -157,7 +176,7 @@ def _directives(text: str) -> Iterator[tuple[int, str, str, int]]:
     while found := _OPENING.search(text, position):
         name, value, position = found[1] or found[2], "true", found.end()
         if found[1]:
-            value, position = _closed(text, position, quotes=name == "tool")
+            value, position = _closed(text, position, quotes=name in {"tool", PLAN})
         yield found.start(), name, value, position
 
 

@@ -1,5 +1,6 @@
 """Rules that outlive a request: which script answers what, and how often a disturbance still happens."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 from devstack.standin.conversation import Conversation
 from devstack.standin.directives import parse_message, parse_rule
+from devstack.standin.planning import default_plan
 from devstack.standin.script import Limited, Script, ScriptError
 
 PLACES = ("user", "system", "model", "lookup", "embedding")
@@ -41,8 +43,11 @@ class Rule:
         return cls(pattern, place, parse_rule(keys))
 
     def applies(self, conversation: Conversation) -> bool:
-        """Whether the rule is meant for this request."""
-        texts = {"user": conversation.user, "system": conversation.system, "model": conversation.model}
+        """Whether the rule is meant for this request: one that tells a plan for requests for one, and only those."""
+        if bool(self.script.plans) != conversation.wants_plan:
+            return False
+        user = conversation.asked if conversation.wants_plan else conversation.user
+        texts = {"user": user, "system": conversation.system, "model": conversation.model}
         return self.place in texts and self.pattern.search(texts[self.place]) is not None
 
     def applies_to_lookup(self, model: str) -> bool:
@@ -60,9 +65,9 @@ class Decision:
 
     script: Script
     message: str
-    fail: int | None
-    break_after: int | None
-    silent: float
+    fail: int | None = None
+    break_after: int | None = None
+    silent: float = 0.0
 
 
 class RuleBook:
@@ -89,6 +94,8 @@ class RuleBook:
         Raises:
             ScriptError: a directive cannot be understood.
         """
+        if conversation.wants_plan:
+            return self._decide_plan(conversation)
         own, message = parse_message(conversation.user)
         rule = next((rule for rule in self._rules if rule.applies(conversation)), None)
         ruled = rule.script if rule else Script()
@@ -113,6 +120,19 @@ class RuleBook:
         break_after = due("break_after")
         return Decision(script, message, None, None if break_after is None else int(break_after), due("silent") or 0.0)
 
+    def _decide_plan(self, conversation: Conversation) -> Decision:
+        """Only what is told of plans counts: all other words may be meant for the agents that will read them."""
+        own, message = parse_message(conversation.asked)
+        rule = next((rule for rule in self._rules if rule.applies(conversation)), None)
+        source: object = conversation.asked if own.plans else rule
+        plans = own.plans or (rule.script.plans if rule else ())
+        if not plans:
+            made = default_plan(conversation.system, conversation.asked)
+            return Decision(Script(exact=json.dumps(made) if made else None).over(self._defaults), message)
+        attempt = min(conversation.attempt, len(plans) - 1)
+        script = plans[attempt]
+        return self._disturbed(script.over(self._defaults), message, ("plan", source, attempt), script)
+
     def decide_lookup(self, model: str) -> Decision:
         """The disturbances of a look-up: those of the first rule that applies, counted apart from conversations."""
         return self._disturbances(rule for rule in self._rules if rule.applies_to_lookup(model))
@@ -125,15 +145,17 @@ class RuleBook:
     def _disturbances(self, rules: Iterator[Rule]) -> Decision:
         rule = next(rules, None)
         ruled = rule.script if rule else Script()
+        return self._disturbed(ruled, "", ("lookup", rule), ruled)
 
+    def _disturbed(self, script: Script, message: str, source: object, ruled: Script) -> Decision:
         def due(name: str) -> float | None:
-            return self._take(("lookup", rule), name, getattr(ruled, name))
+            return self._take(source, name, getattr(ruled, name))
 
         fail = due("fail")
         if fail is not None:
-            return Decision(ruled, "", int(fail), None, 0.0)
+            return Decision(script, message, int(fail))
         break_after = due("break_after")
-        return Decision(ruled, "", None, None if break_after is None else int(break_after), due("silent") or 0.0)
+        return Decision(script, message, None, None if break_after is None else int(break_after), due("silent") or 0.0)
 
     def _take(self, source: object, name: str, limited: Limited | None) -> float | None:
         """The disturbance's value if it happens this time; one with a limit is counted by message or rule."""

@@ -46,6 +46,8 @@ class Script:
     """Answer with exactly this many tokens."""
     say: str | None = None
     """Answer with this text."""
+    exact: str | None = None
+    """Answer with this text, in which nothing stands for anything else."""
     find: str | None = None
     """A regular expression: what it finds in the system prompt, or its first group, is `{found}` in what is said."""
     on_error: str | None = None
@@ -68,6 +70,8 @@ class Script:
     """Stream the calls of a turn side by side instead of one after the other."""
     finish: str | None = None
     """Tell this as the reason why the turn ended."""
+    plans: tuple["Script", ...] = ()
+    """What the attempts to make a plan are answered with; further ones with the last."""
     then: tuple["Script", ...] = ()
     """What the following turns are answered with; this script is the first one's."""
 

@@ -281,7 +281,7 @@ def test_a_stream_can_break_in_the_middle_of_a_call(sdk: openai.OpenAI) -> None:
 
 def test_an_answer_by_schema_is_the_smallest_that_is_valid(sdk: openai.OpenAI) -> None:
     schema = {"type": "object", "properties": {"tasks": {"type": "array"}, "note": {}}, "required": ["tasks"]}
-    wanted = {"type": "json_schema", "json_schema": {"name": "plan", "schema": schema}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "list", "schema": schema}}
     assert said(sdk, "plan", response_format=wanted) == '{"tasks": []}'
     assert said(sdk, 'plan [say={"tasks": ["a"]}]', response_format=wanted) == '{"tasks": ["a"]}'
 
