@@ -14,6 +14,8 @@ from redis.retry import Retry
 from api.parts import Web
 from models.database import build_database
 from models.tenancy import Database
+from orchestrator.calibrating import Calibrations
+from orchestrator.team import TeamStore
 from settings import Settings, load_settings
 from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues
@@ -247,6 +249,8 @@ def build_web(settings: Settings | None = None) -> Web:
         approvals=core.approvals,
         tool_calls=core.tool_calls,
         tools=ToolRegistry(CATALOGUE),
+        team=TeamStore(core.database, default_model=settings.default_model),
+        calibrations=Calibrations(core.database),
     )
 
 

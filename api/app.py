@@ -17,6 +17,7 @@ from api.isolation import init_isolation
 from api.limits import init_limits
 from api.observing import init_observing
 from api.operations import operations
+from api.orchestrator import orchestrator
 from api.parts import Web
 from api.projects import projects
 from api.strict_json import StrictJSONProvider, StrictRequest
@@ -56,7 +57,9 @@ def create_app(web: Web | None = None) -> Flask:
             streams_per_user=settings.max_streams_per_user,
         ),
     )
-    mount(app, projects, workspaces, agents, context, chat, events, approvals, tool_calls, admin_workspaces)
+    mount(
+        app, projects, workspaces, agents, context, chat, events, approvals, tool_calls, orchestrator, admin_workspaces
+    )
     app.register_blueprint(operations)
     app.register_blueprint(docs)
     openapi.app = app

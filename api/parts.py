@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from redis import Redis
 
 from models.tenancy import Database
+from orchestrator.calibrating import Calibrations
+from orchestrator.team import TeamStore
 from settings import Settings
 from workspace.account_store import Accounts, ProjectStore
 from workspace.agent_store import AgentStore
@@ -41,3 +43,5 @@ class Web:
     approvals: ApprovalManager
     tool_calls: ToolCalls
     tools: ToolRegistry
+    team: TeamStore
+    calibrations: Calibrations

@@ -47,6 +47,8 @@ class Run(Base, WithId, WithCreated, TenantOwned):
             postgresql_where=text("finished_at IS NULL"),
         ),
         Index("ix_runs_session_id", "session_id", "id"),
+        # The last plans of a project, and what came of them.
+        Index("ix_runs_planned", "project_id", "finished_at", postgresql_where=text("outcome IS NOT NULL")),
         Index(
             "ix_runs_unannounced",
             "finished_at",
@@ -129,6 +131,8 @@ class Task(Base, WithId, WithCreated, TenantOwned):
             "held_reason",
             postgresql_where=text(_among("status", TaskStatus.active())),
         ),
+        # What an agent's last tasks took.
+        Index("ix_tasks_completed", "agent_id", "finished_at", postgresql_where=text("status = 'completed'")),
         Index("ix_tasks_run_id", "run_id"),
         Index("uq_tasks_plan_task_id", "run_id", "plan_task_id", unique=True),
         Index(

@@ -4,6 +4,7 @@ import configparser
 import dataclasses
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ import workspace.metrics
 from api.errors import STATUS
 from devstack import banner
 from models.statuses import RunStatus
+from orchestrator.config import OrchestratorConfig
+from orchestrator.history import SAMPLES
+from orchestrator.plan_prompt import MOST_ROSTER
+from orchestrator.plans.plan import MAX_DEPTH, MAX_INSTRUCTION, MAX_RATIONALE, MAX_TASKS, MAX_WHY, Plan
+from orchestrator.plans.task_estimate import PRIOR_INPUT_SHARE, PRIOR_SAMPLES, PRIOR_SECONDS, PRIOR_TOKENS
+from orchestrator.plans.validation import validate
 from settings import Settings
 from tests.support.routes import administrative, guarded, routes
 from workspace.agent_config import AgentConfig, AgentLimits, AgentMemoryConfig
@@ -22,6 +29,7 @@ from workspace.events import Envelope, Failure, Payload, Usage
 from workspace.health import DEGRADING, ReasonCode
 from workspace.memory.memories import InteractionType, Memory, Point, Provenance, VectorSpace
 from workspace.memory.transfer import of_line, to_line
+from workspace.plan_view import PlanSource
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
@@ -140,6 +148,42 @@ def test_the_table_of_an_agents_config_has_each_field_with_its_default() -> None
     told = rows(section(page("api.md"), "### An agent's config"))
 
     assert {code(row[0])[0]: row[1].strip("`") for row in told} == _fields_of_a_config()
+
+
+def test_the_table_of_the_orchestrators_config_has_each_field_with_its_default() -> None:
+    told = rows(section(page("api.md"), "### Orchestrator"))
+    expected = {
+        name: field.default if isinstance(field.default, str) else json.dumps(field.default)
+        for name, field in OrchestratorConfig.model_fields.items()
+    }
+
+    assert {code(row[0])[0]: row[1].strip("`").replace("empty", "") for row in told} == expected
+
+
+# -- orchestration.md -------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_sources_has_each() -> None:
+    told = rows(section(page("orchestration.md"), "## How a plan is made"))
+
+    assert [code(row[0])[0] for row in told] == [source.value for source in PlanSource]
+
+
+def test_the_example_of_a_plan_is_one() -> None:
+    example = json.loads(re.search(r"```json\n(.*?)```", page("orchestration.md"), re.DOTALL)[1])  # type: ignore[index]
+
+    assert isinstance(validate(example, {task["agent"] for task in example["tasks"]}), Plan)
+
+
+def test_the_limits_and_assumed_figures_that_are_told_are_those_of_the_code() -> None:
+    text = page("orchestration.md")
+    limits = dict(re.findall(r"^\| `?([\w ]+?)`? \| (?:1 to )?([\d,]+)(?:, or| characters| \|)", text, re.MULTILINE))
+    figures = [(MAX_TASKS, "tasks"), (MAX_DEPTH, "a row of tasks that wait for one another")]
+    figures += [(MAX_INSTRUCTION, "instruction"), (MAX_RATIONALE, "rationale"), (MAX_WHY, "why_this_agent")]
+    assert {name: f"{value:,}" for value, name in figures}.items() <= limits.items()
+    for spread, name in ((PRIOR_SECONDS, "seconds"), (PRIOR_TOKENS, "tokens, four of five of them read")):
+        assert f"| {name} | {spread.p50:,.0f} | {spread.p90:,.0f} |" in text
+    assert (Decimal("0.8"), 5, 50, 100_000) == (PRIOR_INPUT_SHARE, PRIOR_SAMPLES, SAMPLES, MOST_ROSTER)
 
 
 # -- events.md --------------------------------------------------------------------------------------------------------

@@ -167,6 +167,8 @@ def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ("run_token_budget", 0),
         ("run_cost_budget", 0),
         ("max_turns", 0),
+        ("planning_timeout", 0),
+        ("plan_cache_ttl", 0),
         ("embedding_dimensions", 0),
         ("embedding_dimensions", 4_097),
         ("embedding_batch", 0),

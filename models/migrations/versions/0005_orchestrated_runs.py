@@ -36,10 +36,20 @@ def upgrade() -> None:
         'uq_approval_requests_plan', 'approval_requests', ['run_id'], unique=True,
         postgresql_where=sa.text("type = 'plan'"),
     )
+    op.create_index(
+        'ix_runs_planned', 'runs', ['project_id', 'finished_at'], unique=False,
+        postgresql_where=sa.text('outcome IS NOT NULL'),
+    )
+    op.create_index(
+        'ix_tasks_completed', 'tasks', ['agent_id', 'finished_at'], unique=False,
+        postgresql_where=sa.text("status = 'completed'"),
+    )
 
 
 def downgrade() -> None:
     op.drop_index('uq_approval_requests_plan', table_name='approval_requests')
+    op.drop_index('ix_tasks_completed', table_name='tasks')
+    op.drop_index('ix_runs_planned', table_name='runs')
     op.drop_column('approval_requests', 'answer')
     op.drop_index('ix_tasks_pending', table_name='tasks')
     op.drop_index('uq_tasks_plan_task_id', table_name='tasks')

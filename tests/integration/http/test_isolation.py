@@ -85,6 +85,9 @@ VIEWS = {
     "list_tool_calls": View(200),
     "get_tool_call": View(200),
     "answer_tool_call": View(200, {"output": {}}),
+    "get_orchestrator_config": View(200),
+    "replace_orchestrator_config": View(200, {"instructions": "taken over"}),
+    "get_calibration": View(200),
 }
 """Every view below `/my` that needs a token."""
 

@@ -1,0 +1,108 @@
+"""Estimates of plans from what their agents' tasks took before."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select, true
+
+from models import Json, Run, Task, UserAgent
+from models.statuses import TaskStatus
+from models.tenancy import Database
+from orchestrator.planning import Team, TeamMember
+from orchestrator.plans.closing import closed
+from orchestrator.plans.graph import PlanGraph
+from orchestrator.plans.plan import Plan
+from orchestrator.plans.plan_estimate import PlanEstimate, estimate_plan
+from orchestrator.plans.task_estimate import TaskEstimate, TaskSample, estimate_task, prior_of
+from settings import Settings
+from workspace.events import Usage
+from workspace.names import CLOSING_ID, WorkspaceKey
+
+SAMPLES = 50
+"""Completed tasks that are looked at, the last ones: with so many the assumed figures hardly matter any more."""
+
+
+class HistoryEstimator:
+    """Estimates plans; implements `orchestrator.planning.Estimator`."""
+
+    def __init__(self, database: Database, team: Team, settings: Settings) -> None:
+        self._database = database
+        self._team = team
+        self._prices = settings.model_prices
+        self._default_model = settings.default_model
+
+    def estimate(self, key: WorkspaceKey, plan: Plan, team: Sequence[TeamMember]) -> PlanEstimate:
+        """Return the estimate of a valid plan, that of its closing task with it if that will write an answer."""
+        graph = PlanGraph.of(plan)
+        named = {task.agent for task in plan.tasks}
+        members = {member.roster.name: member for member in team if member.roster.name in named}
+        samples = self._samples(key, [member.agent_id for member in members.values()])
+        agents = {name: self._task(member.model, samples[member.agent_id]) for name, member in members.items()}
+        tasks = {task.id: agents[task.agent] for task in plan.tasks}
+        # A single last task's text is the answer itself.
+        if len(graph.sinks) > 1:
+            graph = closed(graph)
+            tasks[CLOSING_ID] = self._closing(key)
+        return estimate_plan(graph, tasks)
+
+    def _task(self, model: str, samples: Sequence[TaskSample]) -> TaskEstimate:
+        return estimate_task(prior_of(self._prices.get(model)), samples)
+
+    def _closing(self, key: WorkspaceKey) -> TaskEstimate:
+        config, _ = self._team.config(key)
+        with self._database.tenant_session(key.user_id) as session:
+            rows = session.execute(_answers_written(key)).all()
+        return self._task(config.model or self._default_model, [_sample(*row) for row in rows])
+
+    def _samples(self, key: WorkspaceKey, agents: Iterable[UUID]) -> Mapping[UUID, list[TaskSample]]:
+        found: defaultdict[UUID, list[TaskSample]] = defaultdict(list)
+        with self._database.tenant_session(key.user_id) as session:
+            for agent_id, seconds, usage in session.execute(_last_tasks(key, agents)):
+                found[agent_id].append(_sample(seconds, usage))
+        return found
+
+
+def _own_seconds() -> ColumnElement[float]:
+    """The running time of a task that has ended: what it waited for a person is not in it."""
+    return Task.ran_seconds + func.extract("epoch", Task.finished_at - Task.started_at)
+
+
+def _last_tasks(key: WorkspaceKey, agents: Iterable[UUID]) -> Select[Any]:
+    """The last completed tasks of each agent, by an index that has them in this order."""
+    last = (
+        select(_own_seconds().label("seconds"), Task.usage)
+        .where(Task.agent_id == UserAgent.id, Task.status == TaskStatus.COMPLETED)
+        .order_by(Task.finished_at.desc())
+        .limit(SAMPLES)
+        .lateral()
+    )
+    return (
+        select(UserAgent.id, last.c.seconds, last.c.usage)
+        .join(last, true())
+        .where(UserAgent.id.in_(agents), UserAgent.project_id == key.project_id)
+    )
+
+
+def _answers_written(key: WorkspaceKey) -> Select[float, Json]:
+    """The closing tasks of the last runs in which those asked a model: most have nothing to write."""
+    return (
+        select(_own_seconds(), Task.usage)
+        .join(Run, Run.id == Task.run_id)
+        .where(
+            Run.project_id == key.project_id,
+            Run.outcome.is_not(None),
+            Task.plan_task_id == CLOSING_ID,
+            Task.status == TaskStatus.COMPLETED,
+            Task.usage["total_tokens"].as_integer() > 0,
+        )
+        .order_by(Run.finished_at.desc())
+        .limit(SAMPLES)
+    )
+
+
+def _sample(seconds: float | None, usage: Mapping[str, Any]) -> TaskSample:
+    used = Usage.model_validate(usage)
+    # A clock that was set back makes no task take less than no time.
+    return TaskSample(seconds=max(float(seconds or 0), 0.0), cost_usd=used.cost_usd, tokens=used.total_tokens)

@@ -1,0 +1,115 @@
+"""A project's agents as a planner sees them, and how the project plans: rows, within one tenant at a time."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg2.errors import UniqueViolation
+from sqlalchemy import Select, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from models import UserAgent, UserOrchestrator
+from models.tenancy import Database
+from orchestrator.config import OrchestratorConfig
+from orchestrator.planning import TeamMember
+from orchestrator.plans.roster import RosterAgent
+from workspace.errors import NotFound
+from workspace.names import WorkspaceKey
+
+
+class ConfigView(NamedTuple):
+    """How a project plans, as a person sees it."""
+
+    config: OrchestratorConfig
+    version: int
+    """0: nobody has set anything, these are the defaults."""
+    updated_at: datetime | None
+
+
+_DEFAULTS = ConfigView(OrchestratorConfig(), 0, None)
+
+
+class TeamStore:
+    """Reads the team, reads and writes the configuration; implements `orchestrator.planning.Team`."""
+
+    def __init__(self, database: Database, *, default_model: str) -> None:
+        self._database = database
+        self._default_model = default_model
+
+    def of(self, key: WorkspaceKey) -> Sequence[TeamMember]:
+        """Return the agents of a project, by name."""
+        # Not whole configs: a system prompt may be a hundred times as long as the rest.
+        query = (
+            select(
+                UserAgent.id,
+                UserAgent.name,
+                UserAgent.version,
+                UserAgent.config["model"],
+                UserAgent.config["capabilities"],
+                UserAgent.config["tools"],
+            )
+            .where(UserAgent.project_id == key.project_id)
+            .order_by(UserAgent.name)
+        )
+        with self._database.tenant_session(key.user_id) as session:
+            rows = session.execute(query).all()
+        return [
+            TeamMember(
+                agent_id=agent_id,
+                version=version,
+                model=model or self._default_model,
+                roster=RosterAgent(name, tuple(capabilities or ()), tuple(tools or ())),
+            )
+            for agent_id, name, version, model, capabilities, tools in rows
+        ]
+
+    def config(self, key: WorkspaceKey) -> tuple[OrchestratorConfig, int]:
+        """Return how the project plans, and the version of that; 0 for the defaults."""
+        view = self.view(key)
+        return view.config, view.version
+
+    def view(self, key: WorkspaceKey) -> ConfigView:
+        """Return how the project plans, and since when."""
+        with self._database.tenant_session(key.user_id) as session:
+            row = session.scalars(_row(key)).one_or_none()
+        return _DEFAULTS if row is None else _view(row)
+
+    def replace(self, key: WorkspaceKey, config: OrchestratorConfig) -> ConfigView:
+        """Replace how the project plans; a change bumps the version.
+
+        Raises:
+            NotFound: the project was deleted meanwhile.
+        """
+        with self._database.tenant_session(key.user_id) as session:
+            try:
+                return _replaced(session, key, config)
+            except IntegrityError as error:
+                if not isinstance(error.orig, UniqueViolation):
+                    raise NotFound from error
+            # Somebody else was the first to set it: then there is a row to be changed.
+            session.rollback()
+            return _replaced(session, key, config)
+
+
+def _replaced(session: Session, key: WorkspaceKey, config: OrchestratorConfig) -> ConfigView:
+    new = config.model_dump(mode="json")
+    row = session.scalars(_row(key).with_for_update(key_share=True)).one_or_none()
+    if row is None:
+        row = UserOrchestrator(user_id=key.user_id, project_id=key.project_id, config=new, version=1)
+        session.add(row)
+    elif new != row.config:
+        row.config = new
+        row.version += 1
+    session.flush()
+    view = _view(row)
+    session.commit()
+    return view
+
+
+def _row(key: WorkspaceKey) -> Select[Any]:
+    return select(UserOrchestrator).where(UserOrchestrator.project_id == key.project_id)
+
+
+def _view(row: UserOrchestrator) -> ConfigView:
+    return ConfigView(OrchestratorConfig.model_validate(row.config), row.version, row.updated_at)
