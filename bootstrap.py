@@ -4,6 +4,7 @@ Nothing connects here; each part connects when it is first used.
 """
 
 import os
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from api.parts import Web
 from models.database import build_database
 from models.tenancy import Database
 from orchestrator.calibrating import Calibrations
+from orchestrator.chords import Chords
 from orchestrator.team import TeamStore
 from settings import Settings, load_settings
 from tasks.admission import Admission
@@ -30,17 +32,17 @@ from workspace.agent_cache import AgentCache
 from workspace.agent_health import AgentHealth
 from workspace.agent_store import AgentStore
 from workspace.alerts import Alerts
-from workspace.announcements import Announcements
+from workspace.announcements import Announcements, mark_announced
 from workspace.approvals.grants import Grants
 from workspace.approvals.manager import ApprovalManager
 from workspace.approvals.requests import ApprovalRequests
-from workspace.broadcast import Broadcaster
+from workspace.broadcast import Broadcaster, Change
 from workspace.broker_queues import BrokerQueues
 from workspace.cancellation import Cancellation
 from workspace.census import Census
 from workspace.chat_store import ChatStore
 from workspace.claims import Claims
-from workspace.direct_run import DirectRun
+from workspace.direct_end import DirectEnd
 from workspace.endings import Endings
 from workspace.event_publisher import EventPublisher
 from workspace.explanations import Explanations
@@ -62,12 +64,16 @@ from workspace.memory.store import MOST_AT_ONCE
 from workspace.memory_check import MemoryCheck
 from workspace.memory_watch import MemoryWatch
 from workspace.oversight import Oversight
+from workspace.plan_afterwards import PlanAfterwards
+from workspace.plan_end import PlanEnd
+from workspace.plan_ledger import PlanLedger
 from workspace.recall import Recall
 from workspace.rememberer import Rememberer
 from workspace.remembering import Remembering
 from workspace.reports import Reports
 from workspace.request_queue import RequestQueue
 from workspace.resuming import Resumption
+from workspace.run_spending import RunSpending
 from workspace.runner import AgentRunner
 from workspace.sandbox import build_sandbox, identity_of_commands
 from workspace.space import SpaceServices
@@ -79,9 +85,11 @@ from workspace.sweeping.orphaned_files import OrphanedFiles
 from workspace.sweeping.orphaned_memory import OrphanedMemory
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
+from workspace.sweeping.plans import StuckPlans
 from workspace.sweeping.unanswered import Unanswered
 from workspace.sweeping.unremembered import Unremembered
 from workspace.sweeping.untold import Untold
+from workspace.task_run import TaskRun
 from workspace.task_waits import TaskWaits
 from workspace.tools.catalogue import CATALOGUE
 from workspace.tools.client_calls import ToolCalls
@@ -158,6 +166,8 @@ class _Core(NamedTuple):
     agents: AgentStore
     chats: ChatStore
     user_cap: UserCap
+    edges: Chords
+    afterwards: PlanAfterwards
     endings: Endings
     approvals: ApprovalManager
     tool_calls: ToolCalls
@@ -176,7 +186,18 @@ def _core(settings: Settings, app: Any, *, application_name: str, memories: Agen
     agents = AgentStore(database, cache)
     chats = ChatStore(database)
     user_cap = UserCap(database, cap=settings.user_task_cap)
-    endings = Endings(database=database, publisher=publisher, broadcaster=broadcaster, bus=bus, user_cap=user_cap)
+    edges = Chords(app, bus, needed=partial(broadcaster.tell, Change.AGENT_NEEDED))
+    afterwards = PlanAfterwards(
+        publisher=publisher, bus=bus, edges=edges, announce=lambda run_id: mark_announced(database, [run_id])
+    )
+    endings = Endings(
+        database=database,
+        publisher=publisher,
+        broadcaster=broadcaster,
+        bus=bus,
+        user_cap=user_cap,
+        afterwards=afterwards,
+    )
     spaces = SpaceStore(database)
     services = SpaceServices(
         intake=Intake(database, queue_limit=settings.agent_queue_limit, user_task_cap=settings.user_task_cap),
@@ -208,6 +229,8 @@ def _core(settings: Settings, app: Any, *, application_name: str, memories: Agen
         agents=agents,
         chats=chats,
         user_cap=user_cap,
+        edges=edges,
+        afterwards=afterwards,
         endings=endings,
         approvals=ApprovalManager(database, publisher, resumption, Grants(database), settings),
         tool_calls=ToolCalls(database, publisher, resumption, output_limit=settings.tool_output_limit),
@@ -285,6 +308,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         publisher=core.publisher,
         user_cap=core.user_cap,
         alerts=core.services.alerts,
+        afterwards=core.afterwards,
     )
     # The manager is made of what the desk is a part of, so it is looked up when a request comes.
     desk = RequestDesk(memories, core.client, tenure_of=lambda key: manager.tenure(key))  # noqa: PLW0108
@@ -305,19 +329,22 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     )
     manager = WorkerSpaceManager(core.services._replace(host=host))
     rememberer = Rememberer(core.services.remembering, memories, node_id=node_id, is_host=manager.is_sure_host)
-    direct_run = DirectRun(
+    ledger = Ledger(core.database, history_messages=settings.history_messages, user_task_cap=settings.user_task_cap)
+    task_run = TaskRun(
         settings=settings,
-        ledger=Ledger(core.database, history_messages=settings.history_messages, user_task_cap=settings.user_task_cap),
+        ledger=ledger,
         publisher=core.publisher,
         runner=AgentRunner(model, settings),
         bus=core.services.bus,
         health=health,
-        announcements=announcements,
+        direct_end=DirectEnd(ledger, core.services.bus, announcements),
+        plan_end=PlanEnd(PlanLedger(core.database, user_task_cap=settings.user_task_cap), core.afterwards),
         load_config=core.agents.config,
         user_cap=core.user_cap,
         waits=TaskWaits(core.client),
         tools=_tools(core, resources),
         recall=Recall(memories, core.publisher, settings),
+        spending=RunSpending(core.database),
         remember=rememberer.hint,
     )
     parts = NodeParts(
@@ -327,7 +354,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         claims=claims,
         leases=leases,
         manager=manager,
-        direct_run=direct_run,
+        task_run=task_run,
         sweeper=_sweeper(core, lost_hosts, orphaned_files, orphaned_memory),
         lost_hosts=lost_hosts,
         orphaned_files=orphaned_files,
@@ -394,6 +421,7 @@ def _sweeper(
         stuck_after=settings.stuck_after,
         task_deadline=settings.task_deadline,
     )
+    plans = StuckPlans(core.database, core.edges)
     untold = Untold(core.database, core.publisher)
     unremembered = Unremembered(core.database, core.services.bus)
     unanswered = Unanswered(core.database, core.approvals, core.tool_calls, warning=settings.approval_warning)
@@ -409,6 +437,8 @@ def _sweeper(
             "lost": lost_hosts.fail_lost,
             "released": outbox.release_held,
             "uncapped": outbox.release_capped,
+            "unstuck": plans.promote,
+            "reopened": plans.reopen,
             "placed": lost_hosts.place,
             "sent": outbox.send,
             "announced": untold.announce,

@@ -5,6 +5,7 @@ from kombu.entity import Exchange, Queue
 from settings import load_settings
 from tasks import amqp_transport
 from tasks.broker_options import node_options
+from tasks.plan_routes import to_agent_queue
 from workspace.names import QueueName, TaskName
 
 _settings = load_settings()
@@ -26,6 +27,12 @@ task_ignore_result = True
 result_backend_thread_safe = True
 # A plan may wait for a person; chord counters last one day by default.
 result_chord_expires = 30 * 24 * 3600
+# A store that is silent or away delays a plan by seconds, no more: what it does not count is found by the sweeper.
+redis_socket_timeout = 5.0
+redis_socket_connect_timeout = 2.0
+result_backend_transport_options = {
+    "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+}
 
 # A message is acknowledged when its work has ended, so a channel's unacknowledged messages are the work in hand and its
 # prefetch count is the agent's concurrency limit. A second delivery is harmless: a start is one compare-and-set.
@@ -44,12 +51,15 @@ task_default_queue = QueueName.MAINTENANCE.value
 task_default_exchange = ""
 task_default_routing_key = QueueName.MAINTENANCE.value
 task_queues = tuple(Queue(name.value, _direct, routing_key=name.value) for name in QueueName)
-task_routes = {
+_shared = {
+    TaskName.ARRIVE.value: {"queue": QueueName.CONTROL.value},
     TaskName.PLACE_WORKSPACE.value: {"queue": QueueName.PLACEMENT.value},
     TaskName.REMOVE_FILES.value: {"queue": QueueName.MAINTENANCE.value},
     TaskName.REMOVE_MEMORY.value: {"queue": QueueName.MAINTENANCE.value},
     TaskName.SWEEP.value: {"queue": QueueName.MAINTENANCE.value},
 }
+# Bodies of chords name their agent's queue by its routing key.
+task_routes = (to_agent_queue, _shared)
 
 # A broker that is away at start is waited for, and later for as long as it takes.
 broker_connection_retry_on_startup = True

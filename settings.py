@@ -151,6 +151,7 @@ class Settings(BaseSettings):
     task_deadline: float = Field(600.0, gt=0, description="seconds of a task's own running time")
     history_messages: int = Field(10, ge=0)
     history_tokens: int = Field(4_000, ge=0)
+    plan_context_tokens: int = Field(6_000, ge=500, description="of request and results that a task of a plan is given")
     run_max_age: float = Field(86_400.0, gt=0, description="seconds from a message to the end of its run")
     stuck_after: float = Field(600.0, gt=0, description="seconds after which a task that does not end is an alert")
     agent_queue_limit: int = Field(100, ge=1, description="queued tasks an agent; the next message gets 429")

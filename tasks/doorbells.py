@@ -24,6 +24,11 @@ def run_agent_task(self: Task, task_id: str) -> None:
         raise Reject(f"no slot free on {queue}", requeue=True)
 
 
+@shared_task(name=TaskName.ARRIVE)
+def arrive() -> None:
+    """Be a part of a chord: what counts is that it came. Celery counts it when it ends."""
+
+
 @shared_task(name=TaskName.PLACE_WORKSPACE, bind=True)
 def place_workspace(self: Task, user_id: str, project_id: str) -> None:
     """Host a workspace that nobody hosts."""

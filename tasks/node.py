@@ -170,7 +170,7 @@ class Node:
         try:
             tenure.touch()
             host = self._parts.claims.host(tenure.epoch)
-            if self._parts.direct_run.execute(task_id, agent.key, agent.agent_id, host, slot):
+            if self._parts.task_run.execute(task_id, agent.key, agent.agent_id, host, slot):
                 tenure.touch()
                 return True
             log.info("message_without_work", task_id=str(task_id), queue=queue_name)

@@ -13,7 +13,6 @@ from workspace.agent_health import AgentHealth
 from workspace.announcements import Announcements
 from workspace.broker_queues import BrokerQueues
 from workspace.claims import Claims
-from workspace.direct_run import DirectRun
 from workspace.leases import Leases
 from workspace.manager import WorkerSpaceManager
 from workspace.memory.agent_memories import AgentMemories
@@ -25,6 +24,7 @@ from workspace.sweeping import Sweeper
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.orphaned_files import OrphanedFiles
 from workspace.sweeping.orphaned_memory import OrphanedMemory
+from workspace.task_run import TaskRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class NodeParts:
     claims: Claims
     leases: Leases
     manager: WorkerSpaceManager
-    direct_run: DirectRun
+    task_run: TaskRun
     sweeper: Sweeper
     lost_hosts: LostHosts
     orphaned_files: OrphanedFiles

@@ -47,24 +47,25 @@ class AgentBus:
             Whether the broker took it. If not, the row stays and the sweeper sends it.
         """
         queue = agent_queue(key.agent_queue(agent_name))
-        return self._send(TaskName.RUN_AGENT_TASK, [str(task_id)], queue)
+        return self.send(TaskName.RUN_AGENT_TASK, [str(task_id)], queue)
 
     def request_placement(self, key: WorkspaceKey) -> bool:
         """Ask any node to host a workspace; asking twice is harmless."""
         queue = agent_queue(QueueName.PLACEMENT)
-        return self._send(TaskName.PLACE_WORKSPACE, [str(key.user_id), str(key.project_id)], queue, expires=60)
+        return self.send(TaskName.PLACE_WORKSPACE, [str(key.user_id), str(key.project_id)], queue, expires=60)
 
     def request_removal(self, key: WorkspaceKey) -> bool:
         """Ask any node to remove the files of a project that was deleted; if nobody hears it, they are found later."""
         queue = agent_queue(QueueName.MAINTENANCE)
-        return self._send(TaskName.REMOVE_FILES, [str(key.user_id), str(key.project_id)], queue)
+        return self.send(TaskName.REMOVE_FILES, [str(key.user_id), str(key.project_id)], queue)
 
     def request_memory_removal(self, key: WorkspaceKey) -> bool:
         """Ask any node to remove what deleted agents remembered; if nobody hears it, it is found later."""
         queue = agent_queue(QueueName.MAINTENANCE)
-        return self._send(TaskName.REMOVE_MEMORY, [str(key.user_id), str(key.project_id)], queue)
+        return self.send(TaskName.REMOVE_MEMORY, [str(key.user_id), str(key.project_id)], queue)
 
-    def _send(self, name: TaskName, args: list[str], queue: Queue, **options: Any) -> bool:
+    def send(self, name: TaskName, args: list[str], queue: Queue, **options: Any) -> bool:
+        """Publish a message of any kind; returns whether the broker took it."""
         begun = time.monotonic()
         while True:
             try:

@@ -7,13 +7,14 @@ from psycopg2.errors import UniqueViolation
 from sqlalchemy import exists, func, select
 from sqlalchemy.exc import IntegrityError
 
-from models import Run, Task, UserAgent
-from models.statuses import AgentStatus, CancelReason, TaskStatus
+from models import Task, UserAgent
+from models.statuses import AgentStatus, TaskStatus
 from models.tenancy import Database
 from workspace.agent_cache import AgentCache
 from workspace.agent_config import AgentConfig
+from workspace.agent_work import end_work_of_agent
 from workspace.cached_agent import CachedAgent
-from workspace.cancellation import Ending, end_runs, unfinished_runs
+from workspace.cancellation import Ending
 from workspace.errors import AgentNameTaken, InvalidInput, NotFound
 from workspace.names import WorkspaceKey
 from workspace.paging import Page, PageRequest, fetch_page
@@ -124,7 +125,7 @@ class AgentStore:
         return self.get(key, agent_id)
 
     def delete(self, key: WorkspaceKey, agent_id: UUID) -> Deletion:
-        """Delete an agent: its queued and held tasks are cancelled and its running ones told to stop.
+        """Delete an agent: its tasks are cancelled, and its running ones told to stop.
 
         Raises:
             NotFound: no such agent in the project.
@@ -138,8 +139,7 @@ class AgentStore:
             ).one_or_none()
             if agent is None:
                 raise NotFound
-            its_runs = select(Task.run_id).where(Task.agent_id == agent_id, Task.status.in_(TaskStatus.active()))
-            ending = end_runs(session, key, unfinished_runs(session, Run.id.in_(its_runs)), CancelReason.AGENT_DELETED)
+            ending = end_work_of_agent(session, key, agent_id)
             session.delete(agent)
             session.commit()
         self._cache.invalidate(key, agent_id)

@@ -8,22 +8,26 @@ Rows are locked in the order that a finish takes them: tasks first, oldest first
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import case, select, update
+from sqlalchemy import ColumnElement, case, literal, select, update
 from sqlalchemy.orm import Session
 
 from models import Run, Task, Workspace, utc_now
 from models.statuses import CancelReason, RunMode, RunStatus, TaskStatus, WorkspaceState
 from models.tenancy import Database
 from workspace.approvals.closing import ClosedApproval, close_tasks
+from workspace.ended_plan import EndedPlan
 from workspace.errors import AgentDeleted, Cancelled, DeadlineExceeded, NotFound, RunFailure
 from workspace.events import Failure
 from workspace.ledger import QueuedTask, release_next
 from workspace.leftovers import KeptText, keep_text, keep_usage
 from workspace.names import WorkspaceKey
+from workspace.plan_edges import FollowUps
+from workspace.plan_outcome import outcome_of
+from workspace.plan_view import PlanOutcome
 
 _DETAILS: Final = {
     CancelReason.REQUESTED: "The run was cancelled.",
@@ -60,6 +64,18 @@ class EndedRun:
     run_id: UUID
     session_id: UUID
     mode: RunMode
+    outcome: PlanOutcome | None = None
+    """What became of its plan, if it had one."""
+
+
+class EndedPart(NamedTuple):
+    """A task of a plan that ended alone, and has to be told of."""
+
+    task_id: UUID
+    session_id: UUID
+    run_id: UUID
+    agent_name: str
+    plan_task_id: str
 
 
 @dataclass
@@ -76,6 +92,12 @@ class Ending:
     """What was asked of the owner and is needed no more; it has to be told of."""
     kept: list[KeptText] = field(default_factory=list)
     """What agents had said; it has to be told of."""
+    parts: list[EndedPart] = field(default_factory=list)
+    """Tasks of plans that go on without them."""
+    follow_ups: FollowUps = field(default_factory=FollowUps)
+    """What follows in those plans; it has to be sent and told of."""
+    over: list[EndedPlan] = field(default_factory=list)
+    """Runs that ended with such a task, because their own end was asked for."""
 
     @property
     def status(self) -> RunStatus:
@@ -106,8 +128,9 @@ def end_runs(session: Session, key: WorkspaceKey, runs: Collection[UUID], reason
     if reason in _KEEPS_TEXT:
         ending.kept = keep_text(session, ends)
     _mark(session, working, reason)
-    ending.ended = _end_idle(session, [run for run in runs if run not in working], ending)
-    keep_usage(session, [run.run_id for run in ending.ended])
+    ended = _end_idle(session, [run for run in runs if run not in working], ending)
+    keep_usage(session, [run.run_id for run in ended])
+    ending.ended = [_with_outcome(session, run) for run in ended]
     for session_id in {run.session_id for run in ending.ended}:
         if task := release_next(session, key, session_id):
             ending.released.append(task)
@@ -138,13 +161,22 @@ def _end_tasks(session: Session, tasks: Collection[UUID], ending: Ending) -> Non
         update(Task)
         .where(Task.id.in_(tasks))
         .values(
-            status=end_status(ending.reason)[0],
+            # One of a plan that was not due yet has not failed, whatever its run does.
+            status=case(
+                (Task.status == TaskStatus.PENDING, _as_status(TaskStatus.CANCELLED)),
+                else_=_as_status(end_status(ending.reason)[0]),
+            ),
             finished_at=utc_now(),
             error=ending.failure.model_dump(mode="json"),
             recalled=None,
         )
         .execution_options(synchronize_session=False)
     )
+
+
+def _as_status(status: TaskStatus) -> ColumnElement[Any]:
+    """Return a status that is written as its column is: within a CASE nothing else tells its type."""
+    return literal(status, Task.status.type)
 
 
 def _mark(session: Session, runs: Collection[UUID], reason: CancelReason) -> None:
@@ -172,6 +204,21 @@ def _end_idle(session: Session, runs: Collection[UUID], ending: Ending) -> list[
         .execution_options(synchronize_session=False)
     ).all()
     return [EndedRun(*row) for row in rows]
+
+
+def _with_outcome(session: Session, ended: EndedRun) -> EndedRun:
+    """Write what became of the plan of a run that ended here, if it has one."""
+    if ended.mode is not RunMode.ORCHESTRATED:
+        return ended
+    run = session.scalars(select(Run).where(Run.id == ended.run_id).execution_options(populate_existing=True)).one()
+    tasks = session.scalars(
+        select(Task).where(Task.run_id == ended.run_id).order_by(Task.id).execution_options(populate_existing=True)
+    ).all()
+    outcome = outcome_of(run, tasks)
+    if outcome is not None:
+        run.outcome = outcome.model_dump(mode="json")
+        session.flush()
+    return replace(ended, outcome=outcome)
 
 
 class Cancellation:

@@ -7,9 +7,10 @@ from workspace.announcements import mark_announced
 from workspace.broadcast import Broadcaster, Change
 from workspace.cancellation import Ending
 from workspace.event_publisher import EventPublisher
-from workspace.events import EventScope, RunCancelled, RunFailed
+from workspace.events import EventScope, RunCancelled, RunFailed, TaskCancelled
 from workspace.metrics import RUNS_CANCELLED
 from workspace.names import WorkspaceKey
+from workspace.plan_afterwards import PlanAfterwards
 from workspace.user_cap import UserCap
 
 
@@ -24,12 +25,14 @@ class Endings:
         broadcaster: Broadcaster,
         bus: AgentBus,
         user_cap: UserCap,
+        afterwards: PlanAfterwards,
     ) -> None:
         self._database = database
         self._publisher = publisher
         self._broadcaster = broadcaster
         self._bus = bus
         self._user_cap = user_cap
+        self._afterwards = afterwards
 
     def carry_out(self, key: WorkspaceKey, ending: Ending) -> None:
         """Stop, tell and send; to be called after the commit."""
@@ -48,11 +51,21 @@ class Endings:
         for run in ending.ended:
             RUNS_CANCELLED.labels(ending.reason.value).inc()
             scope = EventScope(key=key, session_id=run.session_id, run_id=run.run_id)
-            if self._publisher.publish(scope, payload(mode=run.mode, error=ending.failure)):
+            if self._publisher.publish(scope, payload(mode=run.mode, error=ending.failure, outcome=run.outcome)):
                 told.append(run.run_id)
         mark_announced(self._database, told)
+        self._tell_parts(key, ending)
+        self._afterwards.carry_out(key, ending.follow_ups, ending.over)
         released = list(ending.released)
-        if ending.ended:
+        if ending.ended or ending.parts:
             released += self._user_cap.release(key.user_id)
         for task in released:
             self._bus.send_task_to_agent(task.key, task.agent_name, task.id)
+
+    def _tell_parts(self, key: WorkspaceKey, ending: Ending) -> None:
+        for part in ending.parts:
+            scope = EventScope(key=key, session_id=part.session_id, run_id=part.run_id, task_id=part.task_id)
+            cancelled = TaskCancelled(
+                agent_id=None, agent_name=part.agent_name, plan_task_id=part.plan_task_id, error=ending.failure
+            )
+            self._publisher.publish(scope, cancelled)

@@ -4,14 +4,16 @@ A start names the node and the epoch that host the workspace, and so does a fini
 changes nothing. Whoever settles a run releases the next one of its session in the same transaction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Json, new_id, utc_now
+from models import Json, Task, new_id, utc_now
 from models.statuses import CancelReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from workspace.approvals.closing import ClosedApproval, close_tasks
@@ -22,6 +24,7 @@ from workspace.ledger_statements import (
     END_RUN,
     HOLD_BACK,
     LOCK_USER,
+    PROMOTE,
     REJOIN,
     RELEASE,
     REQUEUE,
@@ -37,6 +40,14 @@ class Host(NamedTuple):
 
     node_id: str
     epoch: int
+
+
+class GivenResult(NamedTuple):
+    """What a task of a plan is given: the result of one that it depends on."""
+
+    plan_task_id: str
+    agent_name: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +70,12 @@ class StartedTask:
     """What an earlier start showed the model of the agent's memory; null before the first turn with tools."""
     newest_messages: list[PastMessage]
     """Of the session up to this run, newest first."""
+    plan_task_id: str | None = None
+    """Its id in the plan of its run; null in a direct run."""
+    instruction: str | None = None
+    """What the plan asks its agent for; null in a direct run, and for what the orchestrator does itself."""
+    given: tuple[GivenResult, ...] = ()
+    """The results that the plan gives it, in the order of their tasks."""
 
     def running_seconds(self) -> float:
         """Return its own running time until now."""
@@ -95,6 +112,7 @@ class Settled(NamedTuple):
 
 
 _REJOINING = ("task", "agent", "host_node", "host_epoch")
+_PROMOTING = ("task", "agent", "project", "now")
 
 
 class Ledger:
@@ -137,13 +155,14 @@ class Ledger:
         with self._database.tenant_session(key.user_id) as session:
             most = max(self._history_messages, 1)
             found: Any = LOCK_USER.execute(session, {"task": task_id, "most": most}).all()
-            row = START.execute(session, wanted | {"now": started_at}).one_or_none()
-            if row is None and again:
-                row = REJOIN.execute(session, {name: wanted[name] for name in _REJOINING}).one_or_none()
-            held = HOLD_BACK.execute(session, wanted).one_or_none() if row is None else None
+            row, held = _begin(session, wanted | {"now": started_at}, again=again)
+            # The last part of its chord sent it: then the row is as it was before that.
+            if row is None and held is None and _promote(session, wanted | {"now": started_at}):
+                row, held = _begin(session, wanted | {"now": started_at}, again=False)
+            given = _given(session, row.depends_on) if row is not None and row.depends_on else ()
             session.commit()
         if row is None:
-            return HeldBack._make(held) if held else None
+            return held
         return StartedTask(
             id=task_id,
             key=key,
@@ -158,6 +177,9 @@ class Ledger:
             ran_seconds=row.ran_seconds,
             recalled=row.recalled,
             newest_messages=[PastMessage(*message) for message in found],
+            plan_task_id=row.plan_task_id,
+            instruction=row.instruction,
+            given=given,
         )
 
     def complete(self, task: StartedTask, text: str, usage: Usage) -> Settled | None:
@@ -196,7 +218,7 @@ class Ledger:
         failure: Failure | None = None,
         text: str | None = None,
     ) -> Settled | None:
-        values = _own(task) | {
+        values = own(task) | {
             "task_status": task_status,
             "run_status": run_status,
             "now": utc_now(),
@@ -228,7 +250,7 @@ class Ledger:
             Whether it was; not if it is no longer this node's, or if its end was asked for meanwhile.
         """
         with self._database.tenant_session(task.key.user_id) as session:
-            if REQUEUE.execute(session, _own(task) | {"ran": task.running_seconds()}).one_or_none() is None:
+            if REQUEUE.execute(session, own(task) | {"ran": task.running_seconds()}).one_or_none() is None:
                 return False
             # A cancel that waited for this statement finds the task queued; one that came before it is seen here.
             if CANCEL_REASON.execute(session, {"run": task.run_id}).one_or_none() is not None:
@@ -242,7 +264,31 @@ class Ledger:
             return CANCEL_REASON.execute(session, {"run": task.run_id}).scalar_one_or_none()
 
 
-def _own(task: StartedTask) -> dict[str, object]:
+def _begin(session: Session, wanted: dict[str, Any], *, again: bool) -> tuple[Any, HeldBack | None]:
+    """Start a task that is queued, or find that it is the caller's already, or hold it back."""
+    held_back = {name: value for name, value in wanted.items() if name != "now"}
+    row: Any = START.execute(session, wanted).one_or_none()
+    if row is None and again:
+        row = REJOIN.execute(session, {name: wanted[name] for name in _REJOINING}).one_or_none()
+    held = HOLD_BACK.execute(session, held_back).one_or_none() if row is None else None
+    return row, HeldBack._make(held) if held else None
+
+
+def _promote(session: Session, wanted: dict[str, Any]) -> bool:
+    return PROMOTE.execute(session, {name: wanted[name] for name in _PROMOTING}).one_or_none() is not None
+
+
+def _given(session: Session, depends_on: Sequence[UUID]) -> tuple[GivenResult, ...]:
+    rows = session.execute(
+        select(Task.plan_task_id, Task.agent_name, Task.result)
+        .where(Task.id.in_(depends_on), Task.status == TaskStatus.COMPLETED)
+        .order_by(Task.id)
+    ).all()
+    return tuple(GivenResult(name or "", agent, text or "") for name, agent, text in rows)
+
+
+def own(task: StartedTask) -> dict[str, object]:
+    """Return the parameters of a statement that a node may execute for its own task alone."""
     return {"task": task.id, "host_node": task.host.node_id, "host_epoch": task.host.epoch}
 
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import String, Text, and_, bindparam, cast, func, insert, or_, select, update
+from sqlalchemy import String, Text, and_, any_, bindparam, cast, func, insert, or_, select, update
 
 from models import Message, Run, Task, User, Workspace
-from models.statuses import HeldReason, RunStatus, TaskStatus
+from models.statuses import HeldReason, RunMode, RunStatus, TaskStatus
 from models.tenant_statement import TenantStatement, table_of, tenant
+from workspace.names import ORCHESTRATOR
 from workspace.user_work import RUNNING, WAITS_FOR_CAP
 
 _runs, _tasks, _users = table_of(Run), table_of(Task), table_of(User)
@@ -54,15 +55,22 @@ _of_started = (
     _tasks.c.attempts,
     _tasks.c.ran_seconds,
     _tasks.c.recalled,
+    _tasks.c.plan_task_id,
+    _tasks.c.instruction,
+    _tasks.c.depends_on,
 )
-_startable = (
+# The orchestrator's own tasks have no agent's id, which refers to a row; on its queue, its project's stands for it.
+_of_queue = or_(
+    _tasks.c.agent_id == bindparam("agent"),
+    and_(_tasks.c.agent_name == ORCHESTRATOR, _tasks.c.project_id == bindparam("agent")),
+)
+_named = (
     _tasks.c.user_id == tenant(),
     _tasks.c.id == bindparam("task"),
     _tasks.c.project_id == bindparam("project"),
-    _tasks.c.agent_id == bindparam("agent"),
-    _tasks.c.status == TaskStatus.QUEUED,
-    _hosted,
+    _of_queue,
 )
+_startable = (*_named, _tasks.c.status == TaskStatus.QUEUED, _hosted)
 _started_task = (
     update(_tasks)
     .where(*_startable, bindparam("most_running") > RUNNING)
@@ -93,11 +101,30 @@ REJOIN = TenantStatement(
     select(*_of_started).where(
         _tasks.c.user_id == tenant(),
         _tasks.c.id == bindparam("task"),
-        _tasks.c.agent_id == bindparam("agent"),
+        _of_queue,
         _tasks.c.status == TaskStatus.RUNNING,
         _tasks.c.node_id == bindparam("host_node"),
         _tasks.c.epoch == bindparam("host_epoch"),
     )
+)
+
+# A task of a plan that waited for several is still `pending` when its chord is complete; what it waited for has ended.
+_before = _tasks.alias("before")
+PROMOTE = TenantStatement(
+    update(_tasks)
+    .where(
+        *_named,
+        _tasks.c.status == TaskStatus.PENDING,
+        ~select(_before.c.id)
+        .where(
+            _before.c.user_id == tenant(),
+            _before.c.id == any_(_tasks.c.follows),
+            _before.c.finished_at.is_(None),
+        )
+        .exists(),
+    )
+    .values(status=TaskStatus.QUEUED, sent_at=bindparam("now"), send_count=1)
+    .returning(_tasks.c.id)
 )
 
 HOLD_BACK = TenantStatement(
@@ -171,6 +198,18 @@ _outcome = select(_ended_task.c.run_id, RUNNING.label("running"), WAITS_FOR_CAP.
 SETTLE_WITH_REPLY = TenantStatement(_outcome.add_cte(_ended_run, _reply))
 SETTLE = TenantStatement(_outcome.add_cte(_ended_run))
 
+_ended_part = (
+    update(_tasks)
+    .where(*_own_task)
+    .values(status=bindparam("task_status"), recalled=None, result=bindparam("text"), **_end)
+    .returning(_tasks.c.run_id)
+    .cte("ended_part")
+)
+SETTLE_PART = TenantStatement(
+    select(_ended_part.c.run_id, RUNNING.label("running"), WAITS_FOR_CAP.label("waits_for_cap"))
+)
+"""The end of one task of a plan: its run goes on, or ends by what `workspace.plan_standing` finds."""
+
 _requeued_task = (
     update(_tasks)
     .where(*_own_task)
@@ -180,7 +219,12 @@ _requeued_task = (
 )
 _requeued_run = (
     update(_runs)
-    .where(_runs.c.user_id == tenant(), _runs.c.id == _requeued_task.c.run_id, _runs.c.status == RunStatus.RUNNING)
+    .where(
+        _runs.c.user_id == tenant(),
+        _runs.c.id == _requeued_task.c.run_id,
+        _runs.c.status == RunStatus.RUNNING,
+        _runs.c.mode == RunMode.DIRECT,
+    )
     .values(status=RunStatus.QUEUED)
     .returning(_runs.c.id)
     .cte("requeued_run")
@@ -199,6 +243,9 @@ END_RUN = TenantStatement(
     .returning(_runs.c.mode)
 )
 
+AT_WORK = (TaskStatus.PENDING, TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)
+"""Statuses of tasks for which the next one of their session waits. For a moment a plan may have pending tasks alone."""
+
 _other = _tasks.alias("other")
 _next_held = (
     select(_tasks.c.id)
@@ -212,7 +259,7 @@ _next_held = (
             _other.c.user_id == tenant(),
             _other.c.session_id == bindparam("session"),
             or_(
-                *(_other.c.status == status for status in (TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)),
+                *(_other.c.status == status for status in AT_WORK),
                 # Its turn in the session has come; it waits for the user's other work.
                 and_(_other.c.status == TaskStatus.HELD, _other.c.held_reason == HeldReason.USER_CAP),
             ),

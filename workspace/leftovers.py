@@ -50,7 +50,8 @@ def keep_text(session: Session, tasks: Collection[UUID]) -> list[KeptText]:
             TaskTurn.said,
         )
         .join(TaskTurn, TaskTurn.task_id == Task.id)
-        .where(Task.id.in_(tasks), TaskTurn.said != "")
+        # What agents of a plan say is no message: the closing answer is.
+        .where(Task.id.in_(tasks), Task.plan_task_id.is_(None), TaskTurn.said != "")
         .order_by(Task.id, TaskTurn.number)
     ).all()
     kept = []

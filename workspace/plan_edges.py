@@ -80,7 +80,7 @@ class SkippedTask(NamedTuple):
         )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FollowUps:
     """What follows the end of tasks; it is sent and told after the commit."""
 

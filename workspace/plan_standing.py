@@ -5,43 +5,24 @@ of the first.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Json, Run, Task, utc_now
-from models.statuses import CancelReason, RunMode, RunStatus, TaskStatus
+from models.statuses import CancelReason, RunStatus, TaskStatus
 from workspace.cancellation import end_status, failure_of
+from workspace.ended_plan import EndedPlan
 from workspace.errors import CodelabError
-from workspace.events import Failure, Payload, RunCancelled, RunCompleted, RunFailed, Usage
-from workspace.ledger import QueuedTask, release_next
+from workspace.events import Failure
+from workspace.ledger import release_next
 from workspace.names import ORCHESTRATOR, WorkspaceKey
 from workspace.plan_outcome import WITHOUT_RESULT, is_planned, outcome_of, usage_of
 from workspace.plan_rows import tasks_of
-from workspace.plan_view import PlanOutcome
 
 _MOVING = frozenset({TaskStatus.HELD, TaskStatus.QUEUED, TaskStatus.RUNNING})
 """Statuses of tasks that go on without anybody's answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndedPlan:
-    """A run that ended with its last task, and has to be told of."""
-
-    run_id: UUID
-    session_id: UUID
-    status: RunStatus
-    usage: Usage
-    error: Failure | None
-    outcome: PlanOutcome | None
-    next_task: QueuedTask | None
-    """What its session held until then; it has to be sent."""
-
-    def event(self) -> Payload:
-        """Return what its session is told."""
-        return terminal_event(self.status, error=self.error, usage=self.usage, outcome=self.outcome)
 
 
 def stand(session: Session, key: WorkspaceKey, run_id: UUID) -> EndedPlan | None:
@@ -131,21 +112,3 @@ def _first(errors: Sequence[Mapping[str, object] | None]) -> Json:
         if error:
             return dict(error)
     return Failure(error_code=CodelabError.code, detail="The plan ended without an answer.").model_dump(mode="json")
-
-
-def terminal_event(
-    status: RunStatus,
-    *,
-    error: Failure | None,
-    usage: Usage,
-    outcome: PlanOutcome | None,
-    message_id: UUID | None = None,
-) -> Payload:
-    """Return the event that tells of the end of an orchestrated run."""
-    mode = RunMode.ORCHESTRATED
-    if status in {RunStatus.COMPLETED, RunStatus.PARTIAL}:
-        return RunCompleted(mode=mode, message_id=message_id, usage=usage, status=status, outcome=outcome)
-    told = error or Failure(error_code=CodelabError.code, detail="unknown")
-    if status is RunStatus.CANCELLED:
-        return RunCancelled(mode=mode, error=told, outcome=outcome)
-    return RunFailed(mode=mode, error=told, outcome=outcome)

@@ -241,6 +241,7 @@ class Rememberer:
     def _see_to(self, group: _Group) -> None:
         config = group.tasks[0].config
         if group.agent_id is None or config is None:
+            # The orchestrator's own tasks never had one.
             self._mark(group, "agent_gone")
         elif not config.memory.enabled:
             self._mark(group, "off")
@@ -254,7 +255,9 @@ class Rememberer:
     def _store(self, group: _Group, agent_id: UUID) -> None:
         exchanges = self._remembering.exchanges(group.tasks)
         made = {
-            task.task_id: interaction(task, exchanges[task.run_id]) for task in group.tasks if task.run_id in exchanges
+            task.task_id: interaction(task, exchanges[task.task_id])
+            for task in group.tasks
+            if task.task_id in exchanges
         }
         memory = self._memories.of(group.key, group.tasks[0].agent_name, agent_id)
         if made:

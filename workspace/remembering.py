@@ -38,7 +38,7 @@ class DueTask(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """What was said in a run."""
+    """What a task was asked, and what it answered."""
 
     asked: str
     answered: str
@@ -116,9 +116,25 @@ class Remembering:
             return Backlog(*session.execute(query).tuples().one())
 
     def exchanges(self, tasks: Sequence[DueTask]) -> dict[UUID, Exchange]:
-        """Return by run what was said in the runs of one user's tasks."""
+        """Return by task what one user's tasks were asked and answered.
+
+        In a direct run these are its messages. A task of a plan has an instruction and a result of its own.
+        """
         if not tasks:
             return {}
+        parts = self._of_plans([task.task_id for task in tasks], tasks[0].key.user_id)
+        direct = [task for task in tasks if task.task_id not in parts]
+        runs = self._of_runs(direct) if direct else {}
+        return parts | {task.task_id: runs[task.run_id] for task in direct if task.run_id in runs}
+
+    def _of_plans(self, tasks: Sequence[UUID], user_id: UUID) -> dict[UUID, Exchange]:
+        with self._database.tenant_session(user_id) as session:
+            rows = session.execute(
+                select(Task.id, Task.instruction, Task.result).where(Task.id.in_(tasks), Task.instruction.is_not(None))
+            ).tuples()
+            return {task_id: Exchange(asked or "", answered or "") for task_id, asked, answered in rows}
+
+    def _of_runs(self, tasks: Sequence[DueTask]) -> dict[UUID, Exchange]:
         said: dict[UUID, dict[MessageRole, str]] = {}
         with self._database.tenant_session(tasks[0].key.user_id) as session:
             rows = session.execute(

@@ -7,12 +7,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from models import Run, Task, ToolCall, Workspace, utc_now
-from models.statuses import RunMode, RunStatus, TaskStatus, ToolCallStatus
+from models.statuses import RunStatus, TaskStatus, ToolCallStatus
 from workspace.agent_bus import AgentBus
 from workspace.attachable import consumer_of
 from workspace.broadcast import Broadcaster, Change
 from workspace.ledger import QueuedTask
 from workspace.names import WorkspaceKey
+from workspace.plan_standing import stand
 
 _OPEN = ToolCallStatus.active()
 
@@ -54,15 +55,18 @@ def resume_if_ready(session: Session, task: Task | None) -> Resumed | None:
     task.status = TaskStatus.QUEUED
     task.sent_at = now
     task.send_count = 1  # a message that is lost now is missed as soon as the first one would have been
-    session.execute(
-        update(Run)
-        .where(Run.id == task.run_id, Run.mode == RunMode.DIRECT, Run.status == RunStatus.WAITING)
-        .values(status=RunStatus.QUEUED)
-        .execution_options(synchronize_session=False)
-    )
     session.flush()
-    host = session.scalar(select(Workspace.node_id).where(Workspace.project_id == task.project_id))
     key = WorkspaceKey(task.user_id, task.project_id)
+    if task.plan_task_id is not None:
+        stand(session, key, task.run_id)
+    else:
+        session.execute(
+            update(Run)
+            .where(Run.id == task.run_id, Run.status == RunStatus.WAITING)
+            .values(status=RunStatus.QUEUED)
+            .execution_options(synchronize_session=False)
+        )
+    host = session.scalar(select(Workspace.node_id).where(Workspace.project_id == task.project_id))
     consumer = consumer_of(task.agent_id, task.agent_name, task.project_id)
     return Resumed(QueuedTask(task.id, key, task.agent_name), consumer, host is not None)
 

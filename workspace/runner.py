@@ -4,7 +4,7 @@ The runner holds no client of a store and no tool: what it needs comes in, what 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, assert_never
 
@@ -94,6 +94,8 @@ class Assignment:
     """On the monotonic clock."""
     first_attempt: int = 1
     """The number of the first model call: no two pieces of a task's text share turn, attempt and offset."""
+    spent_elsewhere: Callable[[], Usage] = lambda: NO_USAGE
+    """Says what other tasks of the same run used until now."""
 
 
 @dataclass
@@ -137,7 +139,7 @@ class AgentRunner:
             for turn in past:
                 course.add(turn)
             while True:
-                self._check_budget(course)
+                self._check_budget(assignment, course)
                 step = self._turn(assignment, course, send, stop, tell_backoff)
                 match step:
                     case Final() | Failed():
@@ -189,17 +191,18 @@ class AgentRunner:
             return CallTools(text=turn.text, calls=turn.calls, usage=turn.usage)
         return Final(text=turn.text, unsent=progress.take(), usage=total(course.usage, turn.usage))
 
-    def _check_budget(self, course: _Course) -> None:
+    def _check_budget(self, assignment: Assignment, course: _Course) -> None:
         """Refuse another turn of a run that used up what it may.
 
         Raises:
             BudgetExceeded: it did.
         """
         tokens, cost = self._settings.run_token_budget, self._settings.run_cost_budget
-        if course.usage.total_tokens >= tokens:
-            raise BudgetExceeded(f"The run used {course.usage.total_tokens} tokens; it may use {tokens}.")
-        if cost is not None and (course.usage.cost_usd or 0) >= cost:
-            raise BudgetExceeded(f"The run cost {course.usage.cost_usd} US dollars; it may cost {cost}.")
+        used = total(assignment.spent_elsewhere(), course.usage)
+        if used.total_tokens >= tokens:
+            raise BudgetExceeded(f"The run used {used.total_tokens} tokens; it may use {tokens}.")
+        if cost is not None and (used.cost_usd or 0) >= cost:
+            raise BudgetExceeded(f"The run cost {used.cost_usd} US dollars; it may cost {cost}.")
 
 
 def _clock(stop: StopSignal, deadline: float) -> Clock:

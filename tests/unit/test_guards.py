@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -12,9 +13,10 @@ from flask import Flask
 from api.errors import STATUS
 from devstack.directory import ROOT
 from tests.support.offline import offline_environment
+from workspace.agent_bus import agent_queue
 from workspace.errors import ErrorCode
 from workspace.events import EventType, Payload
-from workspace.names import QueueName, TaskName
+from workspace.names import QueueName, TaskName, WorkspaceKey
 
 LAYERS = ("api", "tasks", "orchestrator", "workspace", "models")
 
@@ -73,10 +75,20 @@ def test_every_task_name_is_registered_and_nothing_else_is(celery_app: Any) -> N
 
 def test_every_task_is_routed(celery_app: Any) -> None:
     """An agent's task has no route: its queue is given with each message, and a message without one must fail."""
-    routes = celery_app.conf.task_routes
+    _, routes = celery_app.conf.task_routes
     assert set(routes) == {name.value for name in TaskName} - {TaskName.RUN_AGENT_TASK.value}
     queues = {queue.name for queue in celery_app.conf.task_queues}
     assert {route["queue"] for route in routes.values()} <= queues
+
+
+def test_the_body_of_a_chord_goes_to_the_queue_that_its_options_name(celery_app: Any) -> None:
+    """It is sent by the worker that counts the last part, by its name and options alone."""
+    name = WorkspaceKey(UUID(int=1), UUID(int=2)).agent_queue("helper")
+    options = {"exchange": "", "routing_key": name, "mandatory": True}
+    route = celery_app.amqp.router.route(options, TaskName.RUN_AGENT_TASK.value)
+    assert (route["queue"].name, route["queue"].exchange.name, route["routing_key"]) == (name, "", name)
+    given = agent_queue("given")
+    assert celery_app.amqp.router.route({"queue": given}, TaskName.RUN_AGENT_TASK.value)["queue"] is given
 
 
 def test_every_shared_queue_is_declared_on_the_default_exchange(celery_app: Any) -> None:
@@ -126,6 +138,7 @@ SYSTEM_SESSIONS = {
     "workspace/sweeping/lost_hosts.py",
     "workspace/sweeping/outbox.py",
     "workspace/sweeping/overdue.py",
+    "workspace/sweeping/plans.py",
     "workspace/sweeping/unanswered.py",
     "workspace/sweeping/untold.py",
     "workspace/census.py",

@@ -24,7 +24,7 @@ from settings import Settings
 from tests.support.offline import offline_environment
 from tests.support.reachable import reachable
 from tests.unit.test_guards import LAYERS, calls, modules
-from tests.unit.workspace.test_direct_run import a_config, a_task
+from tests.unit.workspace.test_task_run import a_config, a_task
 from workspace.agent_bus import AgentBus
 from workspace.event_publisher import EventPublisher
 from workspace.events import Usage
@@ -78,7 +78,7 @@ def runner() -> Iterator[AgentRunner]:
     """The runner of a node, put together as for a worker."""
     with offline_environment():
         node = bootstrap.build_node(celery.Celery("none"), name="a node")
-        yield node._parts.direct_run._runner
+        yield node._parts.task_run._runner
 
 
 # -- objects -----------------------------------------------------------------------------------------------------

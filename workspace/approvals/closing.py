@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, exists, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import ApprovalRequest, ToolCall, utc_now
+from models import ApprovalRequest, Task, ToolCall, utc_now
 from models.statuses import ApprovalStatus, ApprovalType, ToolCallStatus, ToolExecution
 from workspace.events import ApprovalResolved
 from workspace.metrics import APPROVALS_RESOLVED
@@ -46,11 +46,11 @@ def close_tasks(session: Session, tasks: Sequence[UUID]) -> list[ClosedApproval]
     """Close what tasks that end here have open, in the caller's transaction, which holds their locks."""
     now = utc_now()
     anything = or_(
-        exists().where(ToolCall.task_id.in_(tasks)),
+        exists().where(ToolCall.task_id == Task.id),
         # A plan is asked about without any call.
-        exists().where(ApprovalRequest.task_id.in_(tasks)),
+        exists().where(ApprovalRequest.task_id == Task.id),
     )
-    if not session.scalar(select(anything)):
+    if not session.scalar(select(Task.id).where(Task.id.in_(tasks), anything).limit(1)):
         return []
     session.execute(
         update(ToolCall)

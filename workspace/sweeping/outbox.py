@@ -12,6 +12,7 @@ from models.statuses import HeldReason, TaskStatus
 from models.tenancy import Database
 from workspace.agent_bus import AgentBus
 from workspace.ledger import QueuedTask, release_next
+from workspace.ledger_statements import AT_WORK
 from workspace.names import WorkspaceKey
 from workspace.sweeping.sweeper import BATCH
 from workspace.user_cap import UserCap
@@ -48,7 +49,7 @@ class Outbox:
         """Queue what a session held although nothing of it is at work any more."""
         other = aliased(Task)
         at_work = or_(
-            other.status.in_((TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.WAITING)),
+            other.status.in_(AT_WORK),
             and_(other.status == TaskStatus.HELD, other.held_reason == HeldReason.USER_CAP),
         )
         stuck = (

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from models import ApprovalRequest, Json, Run, Task, TaskTurn, ToolCall, utc_now
-from models.statuses import ApprovalStatus, RunMode, RunStatus, TaskStatus, ToolCallStatus, ToolExecution
+from models.statuses import ApprovalStatus, RunStatus, TaskStatus, ToolCallStatus, ToolExecution
 from models.tenancy import Database
 from workspace.cancellation import failure_of
 from workspace.errors import WorkerLost
@@ -22,6 +22,7 @@ from workspace.interruptible import Interrupted
 from workspace.ledger import StartedTask
 from workspace.ledger_statements import CANCEL_REASON
 from workspace.own_task import is_own
+from workspace.plan_standing import stand
 from workspace.tools.digest import digest
 from workspace.tools.errors import ToolErrorCode
 from workspace.tools.results import ToolResult
@@ -208,12 +209,15 @@ class ToolLedger:
                 )
                 .execution_options(synchronize_session=False)
             )
-            session.execute(
-                update(Run)
-                .where(Run.id == task.run_id, Run.mode == RunMode.DIRECT, Run.status == RunStatus.RUNNING)
-                .values(status=RunStatus.WAITING)
-                .execution_options(synchronize_session=False)
-            )
+            if task.plan_task_id is not None:
+                stand(session, task.key, task.run_id)
+            else:
+                session.execute(
+                    update(Run)
+                    .where(Run.id == task.run_id, Run.status == RunStatus.RUNNING)
+                    .values(status=RunStatus.WAITING)
+                    .execution_options(synchronize_session=False)
+                )
             session.commit()
         return _waits(open_calls)
 

@@ -13,7 +13,7 @@ from models.statuses import MessageRole
 from settings import Settings, load_settings
 from tests.support.memories import memory
 from tests.support.offline import offline_environment
-from tests.unit.workspace.test_direct_run import a_config, a_task
+from tests.unit.workspace.test_task_run import a_config, a_task
 from workspace.agent_config import AgentConfig, AgentMemoryConfig
 from workspace.errors import Cancelled, DimensionsChanged, EmbeddingsUnavailable, MemoryUnavailable
 from workspace.events import ContextRetrieved, ContextStatus

@@ -22,9 +22,12 @@ from workspace.intake import Accepted
 from workspace.leases import Leases
 from workspace.ledger import QueuedTask
 from workspace.names import WorkspaceKey
+from workspace.plan_afterwards import PlanAfterwards
+from workspace.plan_edges import Arrival, FollowUps, Join
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue
+from workspace.sweeping.plans import StuckPlans
 from workspace.sweeping.sweeper import Step, Sweeper
 from workspace.sweeping.untold import Untold
 from workspace.user_cap import UserCap
@@ -46,6 +49,11 @@ class Parts:
     alerts: list[UUID] = field(default_factory=list)
     lengths: dict[str, int] = field(default_factory=dict)
     hand: dict[str, int] = field(default_factory=dict)
+    opened: list[Join] = field(default_factory=list)
+    arrived: list[Arrival] = field(default_factory=list)
+    counted: list[Join] = field(default_factory=list)
+    """Chords that have a counter."""
+    over: list[UUID] = field(default_factory=list)
     broker_answers: bool = True
     redis_answers: bool = True
     meanwhile: Callable[[], object] = lambda: None
@@ -74,6 +82,18 @@ class Parts:
     def tell(self, change: Change, key: WorkspaceKey, *, task_ids: Sequence[UUID] = (), reason: object = None) -> bool:
         self.hints.append((change, key, list(task_ids)))
         return True
+
+    # The edges of plans.
+
+    def open(self, joins: Sequence[Join]) -> None:
+        self.opened += joins
+
+    def send(self, follow_ups: FollowUps) -> None:
+        self.sent += [task.id for task in follow_ups.queued]
+        self.arrived += follow_ups.arrivals
+
+    def lost(self, joins: Sequence[Join]) -> list[Join]:
+        return [join for join in joins if join not in self.counted]
 
     # The broker and the nodes.
 
@@ -131,7 +151,12 @@ class Deployment:
             publisher=told,
             user_cap=self.user_cap,
             alerts=told,
+            afterwards=self.afterwards(),
         )
+
+    def afterwards(self) -> PlanAfterwards:
+        told: Any = self.parts
+        return PlanAfterwards(publisher=told, bus=told, edges=told, announce=self.parts.over.append)
 
     def outbox(self) -> Outbox:
         told: Any = self.parts
@@ -145,7 +170,14 @@ class Deployment:
 
     def overdue(self) -> Overdue:
         told: Any = self.parts
-        endings = Endings(database=self.database, publisher=told, broadcaster=told, bus=told, user_cap=self.user_cap)
+        endings = Endings(
+            database=self.database,
+            publisher=told,
+            broadcaster=told,
+            bus=told,
+            user_cap=self.user_cap,
+            afterwards=self.afterwards(),
+        )
         return Overdue(
             database=self.database,
             cancellation=Cancellation(self.database),
@@ -171,6 +203,8 @@ class Deployment:
             "lost": lost_hosts.fail_lost,
             "released": outbox.release_held,
             "uncapped": outbox.release_capped,
+            "unstuck": StuckPlans(self.database, self.parts).promote,
+            "reopened": StuckPlans(self.database, self.parts).reopen,
             "placed": lost_hosts.place,
             "sent": outbox.send,
             "announced": self.untold().announce,

@@ -18,7 +18,6 @@ from models.tenancy import Database
 from settings import Settings
 from tests.integration.core.world import HOST, World
 from tests.support.reachable import reachable
-from workspace.direct_run import DirectRun
 from workspace.intake import Accepted
 from workspace.interruptible import StopSignal
 from workspace.ledger import Host
@@ -26,6 +25,7 @@ from workspace.llm import ModelClient
 from workspace.memory.agent_memories import AgentMemories
 from workspace.names import TaskName
 from workspace.sweeping import Sweeper
+from workspace.task_run import TaskRun
 from workspace.tools.catalogue import CATALOGUE
 from workspace.tools.client_calls import ClientAnswer, client_result
 from workspace.tools.executor import ToolExecutor
@@ -90,7 +90,7 @@ class LoneNode:
         settings = self.settings.model_copy(update={"database_url": url})
         self.close_node()
         self.node = bootstrap.build_node(self.outgoing, name="lone", settings=settings)
-        self.direct_run = self._part(DirectRun)
+        self.task_run = self._part(TaskRun)
         self.sweeper = self._part(Sweeper)
 
     def _part(self, kind: type[Part]) -> Part:
@@ -108,11 +108,11 @@ class LoneNode:
 
     def use_tools(self, *tools: Tool) -> None:
         """Let agents have these tools beside those of the deployment."""
-        parts = self.direct_run._tools
+        parts = self.task_run._tools
         registry = ToolRegistry([*CATALOGUE, *tools])
         limit = self.settings.tool_output_limit
         executor = ToolExecutor(registry, parts.executor._resources, output_limit=limit)
-        self.direct_run._tools = parts._replace(executor=executor)
+        self.task_run._tools = parts._replace(executor=executor)
         self.world.change_agent(config={"name": "helper", "tools": [*TOOLS, *(each.name for each in tools)]})
 
     # -- working ---------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class LoneNode:
 
     def deliver(self, task_id: UUID, slot: Slot | None = None, host: Host = HOST) -> bool:
         """Let the node have a message of a task; returns when it has let go of it."""
-        return self.direct_run.execute(task_id, self.world.key, self.world.agent_id, host, slot or Slot())
+        return self.task_run.execute(task_id, self.world.key, self.world.agent_id, host, slot or Slot())
 
     def work(self) -> int:
         """Deliver what was sent, until nothing is left; returns how many there were."""

@@ -22,7 +22,7 @@ FITTING = MOST_ANSWERED // SIZE + 1
 
 def test_tools_answer_no_more_than_a_node_can_hold(lone: LoneNode) -> None:
     """Also not over several turns, nor when the task was parked in between."""
-    files = lone.node._parts.direct_run._tools.executor._resources.files
+    files = lone.node._parts.task_run._tools.executor._resources.files
     files.write(lone.world.key, "big", b"x" * SIZE, WriteMode.CREATE)
     asking = '[tool=write_file {"path": "a", "content": "x"}]'
     accepted = lone.answered(f"{READ * (FITTING - 1)}{asking}[then]{READ * 2}[then][say={{result.error.code}}]")

@@ -1,6 +1,7 @@
-"""A direct run on its node: start, context, agent, finish, and the events that tell of each.
+"""An agent's task on its node: start, context, agent, end, and the events that tell of each.
 
-Three commits a message (the accept was the first), and no session is held open while the model is waited for.
+Three commits a message (the accept was the first), and no session is held open while the model is waited for. How a
+task ends depends on what it is a part of: `workspace.direct_end`, `workspace.plan_end`.
 """
 
 import itertools
@@ -12,44 +13,31 @@ from uuid import UUID
 
 import structlog
 
-from models import utc_now
-from models.statuses import AgentStatus, MessageRole, RunMode
+from models.statuses import AgentStatus
 from settings import Settings
 from workspace.agent_bus import AgentBus
 from workspace.agent_config import AgentConfig
 from workspace.agent_health import AgentHealth
-from workspace.announcements import Announcements
+from workspace.briefs import asked_of, conversation_of
 from workspace.cancellation import failure_of
 from workspace.errors import AgentDeleted, Cancelled, InternalFailure, WorkerShutdown
 from workspace.event_publisher import EventPublisher
-from workspace.events import (
-    AgentStatusChanged,
-    EventScope,
-    Failure,
-    MessageCreated,
-    Payload,
-    RunCancelled,
-    RunCompleted,
-    RunFailed,
-    TaskCompleted,
-    TaskFailed,
-    TaskProgress,
-    TaskStarted,
-    TaskWaiting,
-    Usage,
-)
+from workspace.events import AgentStatusChanged, EventScope, Payload, TaskProgress, TaskStarted, TaskWaiting, Usage
 from workspace.history import fit, prompt
 from workspace.interruptible import LONGEST_SLICE, Interrupted, StopSignal, Watch
-from workspace.ledger import HeldBack, Host, Ledger, QueuedTask, Settled, StartedTask
+from workspace.ledger import HeldBack, Host, Ledger, QueuedTask, StartedTask
 from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
 from workspace.names import WorkspaceKey
 from workspace.patience import patiently
 from workspace.progress import Backoff
 from workspace.recall import Recall
 from workspace.recollection import to_row, with_memories
+from workspace.run_spending import RunSpending
 from workspace.runner import AgentRunner, Assignment, Failed, Final, Pause
+from workspace.task_end import TaskEnd, publish, scope_of, seconds_of
 from workspace.task_waits import TaskWaits
 from workspace.tools.toolbox import TaskTools, ToolServices
+from workspace.usage import NO_USAGE
 from workspace.user_cap import UserCap, waits_for_cap
 
 log = structlog.get_logger(__name__)
@@ -67,8 +55,8 @@ class Slot(Protocol):
         """Whether the agent has no other task running."""
 
 
-class DirectRun:
-    """Carries out one task of a direct run."""
+class TaskRun:
+    """Carries out the tasks of agents."""
 
     def __init__(
         self,
@@ -79,12 +67,14 @@ class DirectRun:
         runner: AgentRunner,
         bus: AgentBus,
         health: AgentHealth,
-        announcements: Announcements,
+        direct_end: TaskEnd,
+        plan_end: TaskEnd,
         load_config: ConfigLoader,
         user_cap: UserCap,
         waits: TaskWaits,
         tools: ToolServices,
         recall: Recall,
+        spending: RunSpending,
         remember: Callable[[], None],
     ) -> None:
         """Take what it needs.
@@ -98,12 +88,14 @@ class DirectRun:
         self._runner = runner
         self._bus = bus
         self._health = health
-        self._announcements = announcements
+        self._direct_end = direct_end
+        self._plan_end = plan_end
         self._load_config = load_config
         self._user_cap = user_cap
         self._waits = waits
         self._tools = tools
         self._recall = recall
+        self._spending = spending
         self._remember = remember
 
     def execute(self, task_id: UUID, key: WorkspaceKey, agent_id: UUID, host: Host, slot: Slot) -> bool:
@@ -154,8 +146,15 @@ class DirectRun:
         events: list[Payload] = []
         if was_idle:
             events.append(_status(task, AgentStatus.BUSY))
-        events.append(TaskStarted(agent_id=task.agent_id, agent_name=task.agent_name, attempt=task.attempt))
-        self._publisher.publish(_scope(task), *events)
+        events.append(
+            TaskStarted(
+                agent_id=task.agent_id,
+                agent_name=task.agent_name,
+                attempt=task.attempt,
+                plan_task_id=task.plan_task_id,
+            )
+        )
+        self._publisher.publish(scope_of(task), *events)
 
     def _answer(self, task: StartedTask, stop: StopSignal) -> Final | Pause | Failed:
         config = patiently(lambda: self._load_config(task.key, task.agent_id, task.agent_version))
@@ -170,19 +169,23 @@ class DirectRun:
         deadline = time.monotonic() + min(seconds, self._settings.task_deadline) - task.ran_seconds
         try:
             watch = Watch(stop, deadline=deadline, on_wait=lambda: LONGEST_SLICE)
-            memories = self._recall.of(task, config, conversation, watch)
+            memories = self._recall.of(task, config, asked_of(task, conversation), watch)
         except Interrupted as interrupt:
             return Failed(failure=interrupt.failure, usage=Usage())
         assignment = Assignment(
             agent=str(task.agent_id),
             config=config,
             model=config.model or self._settings.default_model,
-            messages=prompt(with_memories(config.system_prompt, memories), conversation),
+            messages=prompt(
+                with_memories(config.system_prompt, memories),
+                conversation_of(task, conversation, tokens=self._settings.plan_context_tokens),
+            ),
             tools=TaskTools(task, config, self._tools, recalled=to_row(memories)),
             deadline=deadline,
             first_attempt=1 + (task.attempt - 1) * self._settings.model_max_attempts,
+            spent_elsewhere=self._spent_elsewhere(task),
         )
-        scope = _scope(task)
+        scope = scope_of(task)
 
         def send(piece: TaskProgress) -> None:
             self._publisher.publish(scope, piece)
@@ -191,6 +194,12 @@ class DirectRun:
             self._waits.tell(task.key, task.id, reason=backoff.reason, attempt=backoff.attempt, seconds=backoff.seconds)
 
         return self._runner.run(assignment, send, stop, tell_backoff)
+
+    def _spent_elsewhere(self, task: StartedTask) -> Callable[[], Usage]:
+        """Return who says what other tasks of the run used; a direct run has none."""
+        if task.plan_task_id is None:
+            return lambda: NO_USAGE
+        return lambda: patiently(lambda: self._spending.elsewhere(task))
 
     def _after_park(self, task: StartedTask, pause: Pause, slot: Slot) -> None:
         """Tell that the task waits; it is another's as soon as its answer comes, so nothing of it is touched here."""
@@ -201,7 +210,7 @@ class DirectRun:
             reason=pause.waits.reason.value,
             detail=pause.waits.detail,
         )
-        self._publisher.publish(_scope(task), waits, *status)
+        self._publisher.publish(scope_of(task), waits, *status)
         self._let_go(task.key.user_id)
 
     def _settle(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
@@ -222,42 +231,18 @@ class DirectRun:
         self._write(task, outcome, slot)
 
     def _write(self, task: StartedTask, outcome: Final | Failed, slot: Slot) -> None:
-        match outcome:
-            case Final():
-                settled = patiently(lambda: self._ledger.complete(task, outcome.text, outcome.usage))
-                events = _success(task, outcome, settled)
-            case Failed(failure=Cancelled() as failure, text=text, usage=usage):
-                told = Failure.of(failure)
-                settled = patiently(lambda: self._ledger.cancel(task, told, usage, text=text))
-                events = _cancellation(task, text, told, settled)
-            case Failed(failure=failure, usage=usage):
-                told = Failure.of(failure)
-                settled = patiently(lambda: self._ledger.fail(task, told, usage))
-                events = [
-                    TaskFailed(agent_id=task.agent_id, agent_name=task.agent_name, error=told),
-                    RunFailed(mode=RunMode.DIRECT, error=told),
-                ]
-        if settled is None:
+        end = self._direct_end if task.plan_task_id is None else self._plan_end
+        written = end.write(task, outcome)
+        if written is None:
             log.warning("result_refused", task_id=str(task.id), reason="the task is no longer this node's")
             return
-        self._after(task, outcome, settled, events, slot)
-
-    def _after(
-        self, task: StartedTask, outcome: Final | Failed, settled: Settled, events: list[Payload], slot: Slot
-    ) -> None:
-        """Tell of what is committed, and send what it released."""
         TASKS_SETTLED.labels(_label(outcome)).inc()
-        TASK_SECONDS.observe(_duration(task))
+        TASK_SECONDS.observe(seconds_of(task))
         changed = patiently(lambda: self._health.record(task.key, task.agent_id, outcome))
-        if changed or slot.is_alone():
-            events.append(_status(task, *self._health.status(task.agent_id)))
-        closed = [approval.event() for approval in settled.closed]
-        if self._publisher.publish(_scope(task), *closed, *events) is not None:
-            self._announcements.add(task.run_id)
-        # After its own end was told, so that a stream never shows the next run of a session before that.
-        if settled.next_task:
-            self._send(settled.next_task)
-        if settled.crowded:
+        status = [_status(task, *self._health.status(task.agent_id))] if changed or slot.is_alone() else []
+        told = publish(self._publisher, task, written, *status)
+        end.after(task, written, told=told)
+        if written.crowded:
             self._let_go(task.key.user_id)
         self._remember()
 
@@ -272,45 +257,5 @@ def _label(outcome: Final | Failed) -> str:
             return "failed"
 
 
-def _scope(task: StartedTask) -> EventScope:
-    return EventScope(key=task.key, session_id=task.session_id, run_id=task.run_id, task_id=task.id)
-
-
 def _status(task: StartedTask, status: AgentStatus, reason: str | None = None) -> AgentStatusChanged:
     return AgentStatusChanged(agent_id=task.agent_id, agent_name=task.agent_name, status=status, reason=reason)
-
-
-def _duration(task: StartedTask) -> float:
-    return (utc_now() - task.started_at).total_seconds()
-
-
-def _success(task: StartedTask, outcome: Final, settled: Settled | None) -> list[Payload]:
-    message_id = settled.message_id if settled else None
-    if message_id is None:
-        return []
-    unsent = [outcome.unsent] if outcome.unsent else []
-    return [
-        *unsent,
-        TaskCompleted(
-            agent_id=task.agent_id, agent_name=task.agent_name, usage=outcome.usage, duration_seconds=_duration(task)
-        ),
-        _message(task, message_id, outcome.text),
-        RunCompleted(mode=RunMode.DIRECT, message_id=message_id, usage=outcome.usage),
-    ]
-
-
-def _cancellation(task: StartedTask, text: str, told: Failure, settled: Settled | None) -> list[Payload]:
-    events: list[Payload] = []
-    if settled and settled.message_id:
-        events.append(_message(task, settled.message_id, text))
-    return [*events, RunCancelled(mode=RunMode.DIRECT, error=told)]
-
-
-def _message(task: StartedTask, message_id: UUID, text: str) -> MessageCreated:
-    return MessageCreated(
-        message_id=message_id,
-        role=MessageRole.ASSISTANT,
-        content=text,
-        agent_id=task.agent_id,
-        agent_name=task.agent_name,
-    )

@@ -11,7 +11,6 @@ from models.statuses import MessageRole
 from settings import Settings, load_settings
 from tests.support.offline import offline_environment
 from workspace.agent_config import AgentConfig, AgentLimits
-from workspace.direct_run import DirectRun
 from workspace.errors import AgentDeleted
 from workspace.events import Usage
 from workspace.history import PastMessage
@@ -19,6 +18,7 @@ from workspace.interruptible import StopSignal
 from workspace.ledger import Host, StartedTask
 from workspace.names import WorkspaceKey
 from workspace.runner import Assignment, Failed, Final
+from workspace.task_run import TaskRun
 from workspace.tools.catalogue import CATALOGUE
 from workspace.tools.executor import ToolExecutor
 from workspace.tools.registry import ToolRegistry
@@ -77,9 +77,9 @@ def assigned(settings: Settings, task: StartedTask, config: AgentConfig | None) 
     runner = Runner()
     executor = ToolExecutor(ToolRegistry(CATALOGUE), None, output_limit=1)  # type: ignore[arg-type]
     parts: dict[str, Any] = dict.fromkeys(
-        ("ledger", "publisher", "bus", "health", "announcements", "user_cap", "waits")
+        ("ledger", "publisher", "bus", "health", "direct_end", "plan_end", "user_cap", "waits", "spending")
     )
-    run = DirectRun(
+    run = TaskRun(
         settings=settings,
         runner=runner,  # type: ignore[arg-type]
         load_config=lambda *_: config,
