@@ -17,6 +17,17 @@ from models.database import build_database
 from models.tenancy import Database
 from orchestrator.calibrating import Calibrations
 from orchestrator.chords import Chords
+from orchestrator.closing_task import ClosingTask
+from orchestrator.history import HistoryEstimator
+from orchestrator.launching import Launching
+from orchestrator.orchestrator_run import OrchestratorRun, OrchestratorServices
+from orchestrator.personal import PersonalOrchestrator
+from orchestrator.plan_approvals import PlanApprovals
+from orchestrator.plan_cache import PlanCache
+from orchestrator.planner import ModelPlanner
+from orchestrator.planning_task import PlanningTask
+from orchestrator.run_end import RunEnds
+from orchestrator.run_rows import RunRows
 from orchestrator.team import TeamStore
 from settings import Settings, load_settings
 from tasks.admission import Admission
@@ -355,6 +366,7 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         leases=leases,
         manager=manager,
         task_run=task_run,
+        orchestrator_run=_orchestrator_run(core, model, ledger, announcements),
         sweeper=_sweeper(core, lost_hosts, orphaned_files, orphaned_memory),
         lost_hosts=lost_hosts,
         orphaned_files=orphaned_files,
@@ -372,6 +384,45 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
         subscriber=redis_subscriber(settings),
     )
     return Node(parts)
+
+
+def _orchestrator_run(core: _Core, model: ModelClient, ledger: Ledger, announcements: Announcements) -> OrchestratorRun:
+    settings = core.settings
+    approvals = PlanApprovals(timeout=settings.approval_timeout_plan)
+    team = TeamStore(core.database, default_model=settings.default_model)
+    orchestrator = PersonalOrchestrator(
+        team=team,
+        planner=ModelPlanner(
+            model, PlanCache(redis_client(settings, url=settings.cache), ttl=settings.plan_cache_ttl), settings
+        ),
+        estimator=HistoryEstimator(core.database, team, settings),
+        approvals=approvals,
+    )
+    planning = PlanningTask(
+        settings=settings,
+        orchestrator=orchestrator,
+        rows=RunRows(core.database, approvals),
+        launching=Launching(core.database, core.edges, core.publisher),
+        ledger=ledger,
+        publisher=core.publisher,
+    )
+    closing = ClosingTask(
+        settings=settings,
+        database=core.database,
+        orchestrator=orchestrator,
+        model=model,
+        publisher=core.publisher,
+        waits=TaskWaits(core.client),
+    )
+    services = OrchestratorServices(
+        ledger=ledger,
+        ends=RunEnds(core.database),
+        publisher=core.publisher,
+        bus=core.services.bus,
+        user_cap=core.user_cap,
+        announcements=announcements,
+    )
+    return OrchestratorRun(services, planning, closing)
 
 
 def _resources(settings: Settings, memories: AgentMemories) -> Resources:

@@ -9,7 +9,7 @@ import redis
 import structlog
 from prometheus_client import start_http_server
 
-from tasks.agent_queues import Refusal
+from tasks.agent_queues import Refusal, Slot
 from tasks.ears import Ears
 from tasks.hearing import Hearing
 from tasks.housekeeping import Housekeeping, beside
@@ -18,8 +18,9 @@ from tasks.memory_upkeep import MemoryUpkeep
 from tasks.node_parts import NodeParts
 from tasks.upkeep import Upkeep
 from workspace.errors import WorkerShutdown
+from workspace.ledger import Host
 from workspace.metrics import WORKSPACES_HOSTED
-from workspace.names import WorkspaceKey
+from workspace.names import ORCHESTRATOR, WorkspaceKey
 from workspace.space import UserWorkerSpace
 
 log = structlog.get_logger(__name__)
@@ -169,14 +170,19 @@ class Node:
             return self._refuse(task_id, queue_name)
         try:
             tenure.touch()
-            host = self._parts.claims.host(tenure.epoch)
-            if self._parts.task_run.execute(task_id, agent.key, agent.agent_id, host, slot):
+            if self._execute(slot, self._parts.claims.host(tenure.epoch)):
                 tenure.touch()
                 return True
             log.info("message_without_work", task_id=str(task_id), queue=queue_name)
             return self._refuse(task_id, queue_name)
         finally:
             self.queues.leave(slot)
+
+    def _execute(self, slot: Slot, host: Host) -> bool:
+        agent = slot.queue
+        if agent.agent_name == ORCHESTRATOR:
+            return self._parts.orchestrator_run.execute(slot.task_id, agent.key, host, slot.stop)
+        return self._parts.task_run.execute(slot.task_id, agent.key, agent.agent_id, host, slot)
 
     def _refuse(self, task_id: UUID, queue_name: str) -> bool:
         """Deal with a message that starts nothing under this node's claim; returns whether nobody has a use for it.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import redis
 
+from orchestrator.orchestrator_run import OrchestratorRun
 from settings import Settings
 from tasks.agent_queues import AgentQueues
 from tasks.request_queues import RequestQueues
@@ -38,6 +39,7 @@ class NodeParts:
     leases: Leases
     manager: WorkerSpaceManager
     task_run: TaskRun
+    orchestrator_run: OrchestratorRun
     sweeper: Sweeper
     lost_hosts: LostHosts
     orphaned_files: OrphanedFiles

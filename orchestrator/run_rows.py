@@ -1,0 +1,141 @@
+"""The rows of an orchestrated run as its planning task moves them; each move is one transaction under the epoch check.
+
+All of them may be tried again when the answer to a commit was lost: what is there already is found, not made anew.
+"""
+
+from typing import NamedTuple
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from models import ApprovalRequest, Run, Task
+from models.statuses import CancelReason, TaskStatus
+from models.tenancy import Database
+from orchestrator.plan_approvals import Approved, Declined, PlanApprovals
+from workspace.cancellation import failure_of
+from workspace.errors import WorkerLost
+from workspace.events import Usage
+from workspace.interruptible import Interrupted
+from workspace.ledger import StartedTask
+from workspace.own_task import is_own
+from workspace.plan_standing import stand
+from workspace.plan_view import PlanView
+
+
+class Standing(NamedTuple):
+    """How far a run has come when its planning task starts."""
+
+    view: PlanView | None
+    """Its plan, if it was made before."""
+    verdict: Approved | Declined | None
+    """What its owner answered, if asked."""
+    usage: Usage
+    """Of planning."""
+
+
+class RunRows:
+    """Reads and moves them."""
+
+    def __init__(self, database: Database, approvals: PlanApprovals) -> None:
+        self._database = database
+        self._approvals = approvals
+
+    def standing(self, task: StartedTask) -> Standing:
+        """Return how far the run of a planning task has come."""
+        with self._database.tenant_session(task.key.user_id) as session:
+            plan, usage = session.execute(
+                select(Run.plan, Task.usage).join(Task, Task.run_id == Run.id).where(Task.id == task.id)
+            ).one()
+            view = PlanView.model_validate(plan) if plan is not None else None
+            verdict = self._approvals.verdict(session, task.id) if view else None
+        return Standing(view, verdict, Usage.model_validate(usage))
+
+    def keep_plan(self, task: StartedTask, view: PlanView, usage: Usage) -> PlanView:
+        """Write a run's plan and what planning used; returns the plan that the run has, which is the first one.
+
+        Raises:
+            Interrupted: the task is not this node's any more, or the end of its run was asked for.
+        """
+        with self._database.tenant_session(task.key.user_id) as session:
+            _lock_wanted(session, task)
+            run = _lock_run(session, task)
+            if run.plan is not None:
+                return PlanView.model_validate(run.plan)
+            run.plan = view.model_dump(mode="json")
+            run.started_at = run.started_at or task.started_at
+            session.flush()
+            _change(session, task, usage=usage.model_dump(mode="json"))
+            session.commit()
+        return view
+
+    def change_plan(self, task: StartedTask, view: PlanView) -> None:
+        """Replace a run's plan by what its owner made of it.
+
+        Raises:
+            Interrupted: as `keep_plan`.
+        """
+        with self._database.tenant_session(task.key.user_id) as session:
+            _lock_wanted(session, task)
+            _lock_run(session, task).plan = view.model_dump(mode="json")
+            session.commit()
+
+    def park(
+        self, task: StartedTask, view: PlanView, reasons: tuple[str, ...], *, again: bool = False
+    ) -> ApprovalRequest:
+        """Ask the owner of a plan and let its planning task wait for the answer.
+
+        Args:
+            again: whether the answer to a try before this one was lost: it may have gone through.
+
+        Raises:
+            Interrupted: as `keep_plan`.
+        """
+        with self._database.tenant_session(task.key.user_id) as session:
+            if again and _is_parked(session, task):
+                return self._approvals.ask(session, task, view, reasons)
+            _lock_wanted(session, task)
+            approval = self._approvals.ask(session, task, view, reasons)
+            _change(
+                session,
+                task,
+                status=TaskStatus.WAITING,
+                node_id=None,
+                epoch=None,
+                ran_seconds=task.running_seconds(),
+            )
+            stand(session, task.key, task.run_id)
+            session.commit()
+        return approval
+
+
+def _lock_wanted(session: Session, task: StartedTask) -> None:
+    """Lock a task that this node works on, and whose run is wanted.
+
+    Whoever asks for the end of the run later waits for this lock, and finds what is written under it.
+
+    Raises:
+        Interrupted: it is not this node's any more, or the end of its run was asked for.
+    """
+    own = select(Task.id).where(Task.id == task.id, is_own(task)).with_for_update(key_share=True)
+    if session.scalar(own) is None:
+        raise Interrupted(WorkerLost())
+    reason: CancelReason | None = session.scalar(
+        select(Run.cancel_reason).where(Run.id == task.run_id, Run.cancel_requested_at.is_not(None))
+    )
+    if reason is not None:
+        raise Interrupted(failure_of(reason))
+
+
+def _lock_run(session: Session, task: StartedTask) -> Run:
+    return session.scalars(select(Run).where(Run.id == task.run_id).with_for_update(key_share=True)).one()
+
+
+def _is_parked(session: Session, task: StartedTask) -> bool:
+    parked = select(func.count(Task.id)).where(Task.id == task.id, Task.status == TaskStatus.WAITING)
+    return session.scalars(parked).one() > 0
+
+
+def _change(session: Session, task: StartedTask, **values: object) -> None:
+    session.execute(
+        update(Task).where(Task.id == task.id).values(**values).execution_options(synchronize_session=False)
+    )
