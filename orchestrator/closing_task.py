@@ -20,10 +20,10 @@ from orchestrator.run_end import RunEnd
 from orchestrator.synthesis import Result, plain_answer, synthesis_prompt, what_went_wrong
 from orchestrator.viewing import plan_of
 from settings import Settings
-from workspace.cancellation import failure_of
+from workspace.cancellation import end_status, failure_of
 from workspace.errors import Cancelled, InternalFailure, ModelFailure
 from workspace.event_publisher import EventPublisher
-from workspace.events import Failure, Usage
+from workspace.events import Failure, TaskProgress, Usage
 from workspace.history import fit
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.ledger import StartedTask
@@ -160,12 +160,15 @@ class ClosingTask:
     def _progress(self, task: StartedTask) -> Progress:
         scope = scope_of(task)
 
-        def tell(backoff: Backoff) -> None:
+        def send(piece: TaskProgress) -> None:
+            self._publisher.publish(scope, piece)
+
+        def tell_backoff(backoff: Backoff) -> None:
             self._waits.tell(task.key, task.id, reason=backoff.reason, attempt=backoff.attempt, seconds=backoff.seconds)
 
         return Progress(
-            lambda piece: self._publisher.publish(scope, piece) and None,
-            tell,
+            send,
+            tell_backoff,
             interval=self._settings.progress_interval,
             turn=1,
             first_attempt=1 + (task.attempt - 1) * self._settings.model_max_attempts,
@@ -179,12 +182,13 @@ def _answered(results: _Results, text: str, usage: Usage) -> RunEnd:
 
 def _without_answer(results: _Results) -> RunEnd:
     """Return the end of a run no task of which has a result: the first failure's, which tells of all."""
-    asked = results.cancel_reason is not None
-    status = run_status(results.statuses, cancel_requested=asked)
+    if results.cancel_reason is not None:
+        asked_for = Failure.of(failure_of(results.cancel_reason))
+        return RunEnd(
+            task=TaskStatus.COMPLETED, run=end_status(results.cancel_reason)[1], failure=asked_for, usage=NO_USAGE
+        )
     errors = [Failure.model_validate(task.error) for task in results.tasks.values() if task.error]
     wrong = what_went_wrong(results.outcome.tasks)
     first = errors[0] if errors else Failure.of(InternalFailure())
     told = first.model_copy(update={"detail": f"No task of the plan has a result. {' '.join(wrong)}"})
-    if results.cancel_reason is not None:
-        told = Failure.of(failure_of(results.cancel_reason))
-    return RunEnd(task=TaskStatus.COMPLETED, run=status, failure=told, usage=NO_USAGE)
+    return RunEnd(task=TaskStatus.COMPLETED, run=run_status(results.statuses), failure=told, usage=NO_USAGE)

@@ -15,7 +15,7 @@ from orchestrator.launching import Launching
 from orchestrator.personal import PersonalOrchestrator
 from orchestrator.plan_approvals import Approved, Declined, events
 from orchestrator.run_end import RunEnd, completed
-from orchestrator.run_rows import RunRows
+from orchestrator.run_rows import RunRows, Standing
 from orchestrator.viewing import plan_of
 from settings import Settings
 from workspace.cancellation import failure_of
@@ -68,9 +68,8 @@ class PlanningTask:
             case Declined(failure=failure):
                 return RunEnd.of_failure(failure, cancelled=True)
             case Approved(view=view):
-                return self._go_ahead(
-                    task, self._as_approved(task, view, standing.view, standing.usage), standing.usage
-                )
+                self._take_over(task, view, standing)
+                return self._go_ahead(task, view, standing.usage)
         if standing.view is None:
             view, usage, reasons = self._plan(task, stop)
         else:
@@ -94,12 +93,11 @@ class PlanningTask:
         log.info("plan_made", plan_id=str(view.plan_id), source=view.source, tasks=len(view.tasks))
         return view, proposal.usage, proposal.reasons
 
-    def _as_approved(self, task: StartedTask, view: PlanView, asked: PlanView | None, usage: Usage) -> PlanView:
-        """Take over what the owner made of a plan, if it is another one now."""
-        if view != asked:
+    def _take_over(self, task: StartedTask, view: PlanView, standing: Standing) -> None:
+        """Write and tell what the owner made of a plan, if it is another one now."""
+        if view != standing.view:
             patiently(lambda: self._rows.change_plan(task, view))
-            self._tell(task, view, usage, needs_approval=False)
-        return view
+            self._tell(task, view, standing.usage, needs_approval=False)
 
     def _tell(self, task: StartedTask, view: PlanView, usage: Usage, *, needs_approval: bool) -> None:
         created = TaskPlanCreated(plan=view, usage=usage, needs_approval=needs_approval)

@@ -136,6 +136,5 @@ def _is_parked(session: Session, task: StartedTask) -> bool:
 
 
 def _change(session: Session, task: StartedTask, **values: object) -> None:
-    session.execute(
-        update(Task).where(Task.id == task.id).values(**values).execution_options(synchronize_session=False)
-    )
+    own = update(Task).where(Task.id == task.id)
+    session.execute(own.values(**values).execution_options(synchronize_session=False))
