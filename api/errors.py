@@ -14,7 +14,7 @@ from api.strict_json import UnsupportedContentType
 from api.unauthorized import Unauthorized
 from models import utc_now
 from models.base import Json
-from workspace.errors import AgentQueueFull, CodelabError, ErrorCode, InvalidLine, RunFailure, Unavailable
+from workspace.errors import AgentQueueFull, CodelabError, ErrorCode, InvalidLine, InvalidParts, RunFailure, Unavailable
 from workspace.strict_json import InvalidJson
 
 log = structlog.get_logger(__name__)
@@ -116,6 +116,8 @@ def _known(error: CodelabError) -> Response:
     extra: Json = {}
     if isinstance(error, AgentQueueFull):
         extra["queue_position"] = error.queued
+    if isinstance(error, InvalidParts):
+        extra["errors"] = [mistake._asdict() for mistake in error.mistakes]
     if isinstance(error, InvalidLine):
         extra |= {"line": error.line, "stored": error.stored}
     response = respond(error.code, error.detail, extra=extra)

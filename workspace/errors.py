@@ -4,8 +4,9 @@ Who is to blame decides the class: `RequestError` the caller, `Unavailable` a pa
 `RunFailure` the work itself. `api.errors` maps each code to its HTTP status.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class ErrorCode(StrEnum):
@@ -68,6 +69,22 @@ class InvalidInput(RequestError):
     """The input does not have the form it needs."""
 
     code = ErrorCode.VALIDATION_ERROR
+
+
+class InputMistake(NamedTuple):
+    """One of several things that are wrong with an input."""
+
+    loc: tuple[str | int, ...]
+    type: str
+    msg: str
+
+
+class InvalidParts(InvalidInput):
+    """Several parts of the input do not have the form they need."""
+
+    def __init__(self, mistakes: Sequence[InputMistake]) -> None:
+        super().__init__(" ".join(mistake.msg for mistake in mistakes))
+        self.mistakes = tuple(mistakes)
 
 
 class InvalidLine(InvalidInput):

@@ -4,6 +4,7 @@ The task is locked first, as by everybody who changes what a task has open; of f
 counts, and the others find it decided.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -11,11 +12,11 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import ApprovalGrant, ApprovalRequest, ToolCall, utc_now
-from models.statuses import ApprovalStatus, Decision, ToolCallStatus
+from models import ApprovalGrant, ApprovalRequest, Json, ToolCall, utc_now
+from models.statuses import ApprovalStatus, ApprovalType, Decision, ToolCallStatus
 from models.tenancy import Database
 from workspace.approvals.grants import Grants, Remember
-from workspace.errors import ApprovalAlreadyDecided, ApprovalExpired, NotFound
+from workspace.errors import ApprovalAlreadyDecided, ApprovalExpired, InvalidInput, NotFound
 from workspace.names import WorkspaceKey
 from workspace.resuming import Resumed, lock_task, resume_if_ready
 from workspace.tools.errors import ToolErrorCode
@@ -35,6 +36,10 @@ class Decided(NamedTuple):
     grant: ApprovalGrant | None = None
 
 
+OnYes = Callable[[Session, ApprovalRequest], Json]
+"""Writes, in the transaction that decides, what comes with the yes to a plan; returns it as the approval keeps it."""
+
+
 class Decisions:
     """Moves approvals to their end."""
 
@@ -50,14 +55,19 @@ class Decisions:
         *,
         reason: str | None = None,
         remember: Remember | None = None,
+        on_yes: OnYes | None = None,
     ) -> Decided:
         """Write the owner's answer.
+
+        Args:
+            remember: of a yes to a tool call.
+            on_yes: of a yes to a plan.
 
         Raises:
             NotFound: no such approval in the project.
             ApprovalAlreadyDecided: it is not open any more.
             ApprovalExpired: its time is over.
-            InvalidInput: what is to be remembered makes no sense.
+            InvalidInput: what is to be remembered makes no sense, or came with the wrong kind of question.
         """
         with self._database.tenant_session(key.user_id) as session:
             approval = _lock(session, key, approval_id)
@@ -65,7 +75,9 @@ class Decisions:
                 raise ApprovalExpired
             if approval.status is not ApprovalStatus.PENDING:
                 raise ApprovalAlreadyDecided
+            _check_kind(approval, remember=remember is not None, changes=on_yes is not None)
             approved = decision is Decision.APPROVE
+            approval.answer = on_yes(session, approval) if on_yes and approved else None
             grant = self._grants.make(session, approval, remember) if remember and approved else None
             approval.status = ApprovalStatus.APPROVED if approved else ApprovalStatus.REJECTED
             approval.decision = decision
@@ -149,6 +161,18 @@ def _lock(session: Session, key: WorkspaceKey, approval_id: UUID) -> ApprovalReq
     if approval is None:
         raise NotFound
     return approval
+
+
+def _check_kind(approval: ApprovalRequest, *, remember: bool, changes: bool) -> None:
+    """Refuse what comes with an answer and belongs to another kind of question.
+
+    Raises:
+        InvalidInput: it does.
+    """
+    if remember and approval.type is ApprovalType.PLAN:
+        raise InvalidInput("There is nothing to `remember` of a plan: what its tools may do is said by `grants`.")
+    if changes and approval.type is not ApprovalType.PLAN:
+        raise InvalidInput("`edits` and `grants` are for plans, and a tool call is asked for here.")
 
 
 def _is_late(approval: ApprovalRequest) -> bool:

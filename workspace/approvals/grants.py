@@ -1,8 +1,8 @@
 """Grants: the owner's standing yes to a class of calls: this tool, these arguments, this risk, here, until then."""
 
 import json
-from collections.abc import Collection, Mapping
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from models import ApprovalGrant, ApprovalRequest, Json, new_id, utc_now
 from models.tenancy import Database
 from workspace.approvals import patterns
+from workspace.approvals.advance import WantedGrant
 from workspace.errors import InvalidInput, NotFound
 from workspace.ledger import StartedTask
 from workspace.names import WorkspaceKey
@@ -89,15 +90,7 @@ class Grants:
         if wanted is None:
             wanted = patterns.default_patterns(tool, arguments)
         patterns.validate(tool, wanted, arguments)
-        in_force = session.scalar(
-            select(func.count(ApprovalGrant.id)).where(
-                ApprovalGrant.project_id == approval.project_id,
-                ApprovalGrant.revoked_at.is_(None),
-                ApprovalGrant.expires_at > utc_now(),
-            )
-        )
-        if (in_force or 0) >= MOST_IN_FORCE:
-            raise InvalidInput(f"The project has {MOST_IN_FORCE} grants in force, which is all that it may have.")
+        _check_room(session, approval.project_id, 1)
         grant = ApprovalGrant(
             id=new_id(),
             project_id=approval.project_id,
@@ -110,6 +103,31 @@ class Grants:
         )
         session.add(grant)
         return grant
+
+    def make_in_advance(
+        self, session: Session, approval: ApprovalRequest, wanted: Sequence[WantedGrant], *, until: datetime
+    ) -> list[ApprovalGrant]:
+        """Write grants for the run of an approved plan, in the caller's transaction, which has checked them.
+
+        Raises:
+            InvalidInput: there are too many grants.
+        """
+        _check_room(session, approval.project_id, len(wanted))
+        grants = [
+            ApprovalGrant(
+                id=new_id(),
+                project_id=approval.project_id,
+                session_id=approval.session_id,
+                run_id=approval.run_id,
+                tool=each.tool,
+                patterns=each.patterns,
+                risk=each.most.value,
+                expires_at=until,
+            )
+            for each in wanted
+        ]
+        session.add_all(grants)
+        return grants
 
     def page(self, key: WorkspaceKey, request: PageRequest) -> Page[ApprovalGrant]:
         """Return a page of a project's grants, ended ones included."""
@@ -133,3 +151,20 @@ class Grants:
                 raise NotFound
             grant.revoked_at = grant.revoked_at or utc_now()
             session.commit()
+
+
+def _check_room(session: Session, project_id: UUID, more: int) -> None:
+    """Refuse grants beyond what a project may have in force.
+
+    Raises:
+        InvalidInput: there is no room for these.
+    """
+    in_force = session.scalar(
+        select(func.count(ApprovalGrant.id)).where(
+            ApprovalGrant.project_id == project_id,
+            ApprovalGrant.revoked_at.is_(None),
+            ApprovalGrant.expires_at > utc_now(),
+        )
+    )
+    if (in_force or 0) + more > MOST_IN_FORCE:
+        raise InvalidInput(f"The project may have {MOST_IN_FORCE} grants in force, and has {in_force}.")

@@ -10,7 +10,7 @@ from models import ApprovalRequest, utc_now
 from models.statuses import ApprovalStatus, ApprovalType, Decision
 from models.tenancy import Database
 from settings import Settings
-from workspace.approvals.decisions import Decided, Decisions
+from workspace.approvals.decisions import Decided, Decisions, OnYes
 from workspace.approvals.grants import Grant, Grants, GrantScope, Remember
 from workspace.approvals.history import ApprovalFilter, ApprovalHistory
 from workspace.errors import ApprovalExpired, CodelabError, RequestError
@@ -60,17 +60,24 @@ class ApprovalManager:
         *,
         reason: str | None = None,
         remember: Remember | None = None,
+        on_yes: OnYes | None = None,
     ) -> ApprovalRequest:
         """Take the owner's answer; the task goes on with it.
+
+        Args:
+            remember: of a yes to a tool call.
+            on_yes: of a yes to a plan: writes what comes with it, in the transaction that decides.
 
         Raises:
             NotFound: no such approval in the project.
             ApprovalAlreadyDecided: it is not open any more.
             ApprovalExpired: its time is over.
-            InvalidInput: what is to be remembered makes no sense.
+            InvalidInput: what is to be remembered makes no sense, or came with the wrong kind of question.
         """
         try:
-            decided = self._decisions.decide(key, approval_id, decision, reason=reason, remember=remember)
+            decided = self._decisions.decide(
+                key, approval_id, decision, reason=reason, remember=remember, on_yes=on_yes
+            )
         except ApprovalExpired:
             self.expire(key, approval_id)
             raise

@@ -53,7 +53,7 @@ def validate(tool: str, patterns: Patterns, arguments: Mapping[str, Any]) -> Non
     Raises:
         InvalidInput: they are malformed or too long, or do not match the very call that is approved.
     """
-    problem = _malformed(tool, patterns) or _mismatch(tool, patterns, arguments)
+    problem = malformed(tool, patterns) or _mismatch(tool, patterns, arguments)
     if problem is not None:
         raise InvalidInput(problem)
 
@@ -70,7 +70,7 @@ def covers(
     return (
         grant_tool == tool
         and risk <= grant_risk
-        and _malformed(tool, patterns) is None
+        and malformed(tool, patterns) is None
         and _mismatch(tool, patterns, arguments) is None
     )
 
@@ -96,7 +96,7 @@ def _exactly(name: str, value: Any) -> Any:
 _UNSTORABLE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
-def _malformed(tool: str, patterns: object) -> str | None:
+def malformed(tool: str, patterns: object) -> str | None:
     """Return what is wrong with patterns, whatever the call."""
     if not isinstance(patterns, Mapping):
         return "The patterns are no object."

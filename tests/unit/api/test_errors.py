@@ -21,8 +21,10 @@ from workspace.errors import (
     CodelabError,
     DimensionsChanged,
     ErrorCode,
+    InputMistake,
     InvalidInput,
     InvalidLine,
+    InvalidParts,
     NotFound,
     RequestError,
     RunFailure,
@@ -82,6 +84,7 @@ def test_codes_on_the_wire_stay() -> None:
 ARGUMENTS: dict[type[CodelabError], dict[str, Any]] = {
     AgentQueueFull: {"queued": 7, "limit": 7, "retry_after": 2.4},
     DimensionsChanged: {"expected": "a-model (8 dimensions)", "got": "a-model (16 dimensions)"},
+    InvalidParts: {"mistakes": [InputMistake(("edits", "one"), "unknown_task", "The plan has no task `one`.")]},
     InvalidLine: {"detail": "There is no text.", "line": 3, "stored": 2},
 }
 """Of the errors that need some."""
