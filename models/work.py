@@ -38,6 +38,7 @@ class Run(Base, WithId, WithCreated, TenantOwned):
         tenant_key("runs", "session_id", "project_id"),
         belongs_to("chat_sessions", "session_id", "project_id"),
         belongs_to("runs", "retry_of", ondelete="SET NULL (retry_of)"),
+        belongs_to("runs", "message_of"),
         status_check("mode", RunMode),
         status_check("status", RunStatus),
         Index(
@@ -82,6 +83,8 @@ class Run(Base, WithId, WithCreated, TenantOwned):
     """What became of the plan, see `workspace.plan_view.PlanOutcome`."""
     retry_of: Mapped[UUID | None] = mapped_column()
     """The run of which this one does again what failed."""
+    message_of: Mapped[UUID | None] = mapped_column()
+    """The run whose message it answers; null: its own. A retry has none, and one of a retry answers the first one's."""
     started_at: Mapped[datetime | None] = mapped_column()
     finished_at: Mapped[datetime | None] = mapped_column()
     """Set with the final status, never otherwise: `IS NULL` is what "active" means in queries."""

@@ -12,11 +12,11 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from models import Json, Message, Run, Task
-from models.statuses import MessageRole
+from models import Json, Run, Task
 from models.tenancy import Database
 from workspace.errors import IdempotencyConflict
 from workspace.names import WorkspaceKey
+from workspace.requested import request_of
 
 MOST_CHARACTERS = 255
 
@@ -60,11 +60,7 @@ def find_repeat(session: Session, repeat: Repeat) -> Repeated | None:
         return None
     if run.idempotency_digest != repeat.digest:
         raise IdempotencyConflict
-    message_id = session.scalars(
-        select(Message.id).where(
-            Message.session_id == run.session_id, Message.run_id == run.id, Message.role == MessageRole.USER
-        )
-    ).one()
+    message_id = request_of(session, run).id
     task_id: Any = session.scalars(
         select(Task.id).where(Task.run_id == run.id).order_by(Task.id).limit(1)
     ).one_or_none()

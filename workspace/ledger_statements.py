@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import String, Text, and_, any_, bindparam, cast, func, insert, or_, select, update
 
 from models import Message, Run, Task, User, Workspace
-from models.statuses import HeldReason, RunMode, RunStatus, TaskStatus
+from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenant_statement import TenantStatement, table_of, tenant
 from workspace.names import ORCHESTRATOR
 from workspace.user_work import RUNNING, WAITS_FOR_CAP
@@ -33,6 +33,14 @@ def _of_task(column: Any) -> Any:
     return select(column).where(_wanted.c.user_id == tenant(), _wanted.c.id == bindparam("task")).scalar_subquery()
 
 
+# A retry answers the message of an earlier run: what was said after that message is not before it.
+_message_of = (
+    select(func.coalesce(_runs.c.message_of, _runs.c.id))
+    .select_from(_wanted.join(_runs, _runs.c.id == _wanted.c.run_id))
+    .where(_runs.c.user_id == tenant(), _wanted.c.user_id == tenant(), _wanted.c.id == bindparam("task"))
+    .scalar_subquery()
+)
+
 LOCK_USER = TenantStatement(
     select(_messages.c.role, _messages.c.content, _messages.c.run_id)
     .select_from(_users.join(_messages, _messages.c.user_id == _users.c.id))
@@ -40,7 +48,8 @@ LOCK_USER = TenantStatement(
         _users.c.id == tenant(),
         _messages.c.user_id == tenant(),
         _messages.c.session_id == _of_task(_wanted.c.session_id),
-        _messages.c.run_id <= _of_task(_wanted.c.run_id),
+        _messages.c.run_id <= _message_of,
+        or_(_messages.c.run_id < _message_of, _messages.c.role == MessageRole.USER),
     )
     .order_by(_messages.c.run_id.desc(), _messages.c.id.desc())
     .limit(bindparam("most"))

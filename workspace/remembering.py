@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import and_, func, select, update
 
-from models import Json, Message, Task, UserAgent, Workspace, utc_now
+from models import Json, Message, Run, Task, UserAgent, Workspace, utc_now
 from models.statuses import MessageRole
 from models.tenancy import Database
 from models.work import REMEMBERED
@@ -147,6 +147,14 @@ class Remembering:
             ).tuples()
             for run_id, role, content in rows:
                 said.setdefault(run_id, {})[role] = content
+            # A retry has no message of its own.
+            retries = select(Run.id, Message.content).join(
+                Message, and_(Message.session_id == Run.session_id, Message.run_id == Run.message_of)
+            )
+            for run_id, content in session.execute(
+                retries.where(Run.id.in_({task.run_id for task in tasks}), Message.role == MessageRole.USER)
+            ).tuples():
+                said.setdefault(run_id, {})[MessageRole.USER] = content
         return {
             run_id: Exchange(texts.get(MessageRole.USER, ""), texts.get(MessageRole.ASSISTANT, ""))
             for run_id, texts in said.items()

@@ -25,6 +25,11 @@ def upgrade() -> None:
         op.f('fk_runs_retry_of_user_id'), 'runs', 'runs', ['retry_of', 'user_id'], ['id', 'user_id'],
         ondelete='SET NULL (retry_of)',
     )
+    op.add_column('runs', sa.Column('message_of', sa.Uuid(), nullable=True))
+    op.create_foreign_key(
+        op.f('fk_runs_message_of_user_id'), 'runs', 'runs', ['message_of', 'user_id'], ['id', 'user_id'],
+        ondelete='CASCADE',
+    )
     op.add_column('tasks', sa.Column('plan_task_id', sa.String(length=64), nullable=True))
     op.add_column('tasks', sa.Column('instruction', sa.Text(), nullable=True))
     op.add_column('tasks', sa.Column('depends_on', postgresql.ARRAY(sa.Uuid()), server_default='{}', nullable=False))
@@ -57,6 +62,8 @@ def downgrade() -> None:
     op.drop_column('tasks', 'depends_on')
     op.drop_column('tasks', 'instruction')
     op.drop_column('tasks', 'plan_task_id')
+    op.drop_constraint(op.f('fk_runs_message_of_user_id'), 'runs', type_='foreignkey')
+    op.drop_column('runs', 'message_of')
     op.drop_constraint(op.f('fk_runs_retry_of_user_id'), 'runs', type_='foreignkey')
     op.drop_constraint('uq_runs_id_user_id', 'runs', type_='unique')
     op.drop_column('runs', 'retry_of')
