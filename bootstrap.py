@@ -22,10 +22,12 @@ from orchestrator.history import HistoryEstimator
 from orchestrator.launching import Launching
 from orchestrator.orchestrator_run import OrchestratorRun, OrchestratorServices
 from orchestrator.personal import PersonalOrchestrator
+from orchestrator.plan_answers import PlanAnswers
 from orchestrator.plan_approvals import PlanApprovals
 from orchestrator.plan_cache import PlanCache
 from orchestrator.planner import ModelPlanner
 from orchestrator.planning_task import PlanningTask
+from orchestrator.retrying import Retrying
 from orchestrator.run_end import RunEnds
 from orchestrator.run_rows import RunRows
 from orchestrator.team import TeamStore
@@ -84,6 +86,7 @@ from workspace.remembering import Remembering
 from workspace.reports import Reports
 from workspace.request_queue import RequestQueue
 from workspace.resuming import Resumption
+from workspace.retry_intake import RetryIntake
 from workspace.run_spending import RunSpending
 from workspace.runner import AgentRunner
 from workspace.sandbox import build_sandbox, identity_of_commands
@@ -181,6 +184,7 @@ class _Core(NamedTuple):
     afterwards: PlanAfterwards
     endings: Endings
     approvals: ApprovalManager
+    plan_answers: PlanAnswers
     tool_calls: ToolCalls
     services: SpaceServices
 
@@ -210,8 +214,11 @@ def _core(settings: Settings, app: Any, *, application_name: str, memories: Agen
         afterwards=afterwards,
     )
     spaces = SpaceStore(database)
+    limits = {"queue_limit": settings.agent_queue_limit, "user_task_cap": settings.user_task_cap}
+    team = TeamStore(database, default_model=settings.default_model)
+    estimator = HistoryEstimator(database, team, settings)
     services = SpaceServices(
-        intake=Intake(database, queue_limit=settings.agent_queue_limit, user_task_cap=settings.user_task_cap),
+        intake=Intake(database, **limits),
         bus=bus,
         publisher=publisher,
         broadcaster=broadcaster,
@@ -222,6 +229,7 @@ def _core(settings: Settings, app: Any, *, application_name: str, memories: Agen
         cancellation=Cancellation(database),
         endings=endings,
         receipts=Receipts(database),
+        retries=Retrying(database, RetryIntake(database, **limits), team, estimator),
         spaces=spaces,
         user_cap=user_cap,
         survey=WorkspaceStore(database, Surveyor(Reports(client), queue_limit=settings.agent_queue_limit)),
@@ -232,6 +240,7 @@ def _core(settings: Settings, app: Any, *, application_name: str, memories: Agen
         remember_host=settings.agent_idle_timeout / 2,
     )
     resumption = Resumption(bus, broadcaster)
+    approvals = ApprovalManager(database, publisher, resumption, Grants(database), settings)
     return _Core(
         settings=settings,
         database=database,
@@ -243,7 +252,8 @@ def _core(settings: Settings, app: Any, *, application_name: str, memories: Agen
         edges=edges,
         afterwards=afterwards,
         endings=endings,
-        approvals=ApprovalManager(database, publisher, resumption, Grants(database), settings),
+        approvals=approvals,
+        plan_answers=PlanAnswers(approvals, team, estimator, ToolRegistry(CATALOGUE), run_max_age=settings.run_max_age),
         tool_calls=ToolCalls(database, publisher, resumption, output_limit=settings.tool_output_limit),
         services=services,
     )
@@ -281,6 +291,7 @@ def build_web(settings: Settings | None = None) -> Web:
         alerts=core.services.alerts,
         census=Census(core.database),
         approvals=core.approvals,
+        plan_answers=core.plan_answers,
         tool_calls=core.tool_calls,
         tools=ToolRegistry(CATALOGUE),
         team=TeamStore(core.database, default_model=settings.default_model),

@@ -51,7 +51,12 @@ def get_approval(approval_id: UUID) -> ApprovalResponse:
 
 @approvals.on("POST", "/approvals/<uuid:approval_id>/confirm/", answers=ApprovalResponse)
 def confirm_approval(approval_id: UUID, json: ConfirmRequest) -> ApprovalResponse:
-    """Answer. An answer counts once: the next one gets 409, and so does one that comes after the deadline."""
+    """Answer. An answer counts once: the next one gets 409, and so does one that comes after the deadline.
+
+    A yes to a plan may come with `edits` of it, and with `grants` for its tools.
+    """
+    if answer := json.plan_answer():
+        return ApprovalResponse.of(web().plan_answers.approve(key(), approval_id, answer, reason=json.reason))
     remember = json.remember.remember() if json.remember else None
     return ApprovalResponse.of(
         web().approvals.confirm(key(), approval_id, json.decision, reason=json.reason, remember=remember)

@@ -21,6 +21,7 @@ from api.schemas.chat import (
 from api.schemas.common import Listing, PageQuery
 from api.waiting import answer_or_accept
 from workspace.intake import NewMessage
+from workspace.receipt import Receipt
 
 chat = Resource("chat")
 
@@ -68,7 +69,7 @@ def delete_session(session_id: UUID) -> Response:
     "POST", "/chat/<uuid:session_id>/message/", answers=AcceptedResponse, status=202, or_answers={200: AnsweredResponse}
 )
 def post_message(session_id: UUID, json: MessageRequest) -> Response:
-    """Send a message to one agent, or to the project's team. The answer comes as events, and is stored as a message.
+    """Send a message to one agent, or to the orchestrator. The answer comes as events, and is stored as a message.
 
     With an `Idempotency-Key` header, sending it again returns the first answer and makes no second run.
     With `Prefer: wait=N` the response is held until the run has ended, 200, or N seconds have passed, 202.
@@ -84,19 +85,7 @@ def post_message(session_id: UUID, json: MessageRequest) -> Response:
             repeat=named_repeat(str(key().project_id), str(session_id), json.model_dump_json()),
         )
     )
-    answer = AcceptedResponse(
-        message_id=receipt.message_id,
-        run_id=receipt.run_id,
-        task_id=receipt.task_id,
-        mode=receipt.mode,
-        status=receipt.status,
-        queue_position=receipt.queue_position,
-        events_url=f"{project_url()}/chat/{session_id}/events/?last_event_id={receipt.cursor}",
-    )
-    response = answer_or_accept(answer, session_id)
-    if receipt.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return response
+    return _accepted(receipt, session_id)
 
 
 @chat.on("GET", "/chat/<uuid:session_id>/messages/", answers=MessageListing)
@@ -126,6 +115,33 @@ def cancel_run(run_id: UUID) -> RunResponse:
     """End a run. What a node works on stops within a second and keeps what was written; a run that ended stays so."""
     workspace().cancel_run(run_id)
     return _run(run_id)
+
+
+@chat.on("POST", "/runs/<uuid:run_id>/retry/", answers=AcceptedResponse, status=202, or_answers={200: AnsweredResponse})
+def retry_run(run_id: UUID) -> Response:
+    """Do again what a run has no result of, as a new run of its session that answers the same message.
+
+    Tasks of its plan that have a result keep it. `Idempotency-Key` and `Prefer: wait=N` count as with a message.
+    """
+    run = web().chats.run(key(), run_id).run
+    receipt = workspace().retry_run(run_id, named_repeat(str(key().project_id), "retry", str(run_id)))
+    return _accepted(receipt, run.session_id)
+
+
+def _accepted(receipt: Receipt, session_id: UUID) -> Response:
+    answer = AcceptedResponse(
+        message_id=receipt.message_id,
+        run_id=receipt.run_id,
+        task_id=receipt.task_id,
+        mode=receipt.mode,
+        status=receipt.status,
+        queue_position=receipt.queue_position,
+        events_url=f"{project_url()}/chat/{session_id}/events/?last_event_id={receipt.cursor}",
+    )
+    response = answer_or_accept(answer, session_id)
+    if receipt.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 def _run(run_id: UUID) -> RunResponse:

@@ -6,6 +6,7 @@ from redis import Redis
 
 from models.tenancy import Database
 from orchestrator.calibrating import Calibrations
+from orchestrator.plan_answers import PlanAnswers
 from orchestrator.team import TeamStore
 from settings import Settings
 from workspace.account_store import Accounts, ProjectStore
@@ -41,6 +42,7 @@ class Web:
     alerts: Alerts
     census: Census
     approvals: ApprovalManager
+    plan_answers: PlanAnswers
     tool_calls: ToolCalls
     tools: ToolRegistry
     team: TeamStore

@@ -56,14 +56,15 @@ class Receipt(NamedTuple):
 
 def accepted_events(accepted: Accepted, content: str) -> list[Payload]:
     """Return what a session is told of a message that was accepted."""
+    created = MessageCreated(message_id=accepted.message_id, role=MessageRole.USER, content=content)
+    return [created, *called_events(accepted)]
+
+
+def called_events(accepted: Accepted) -> list[Payload]:
+    """Return what a session is told of who answers; the orchestrator tells of its plan by itself."""
     target = accepted.target
-    events: list[Payload] = [
-        MessageCreated(message_id=accepted.message_id, role=MessageRole.USER, content=content),
+    if accepted.mode is not RunMode.DIRECT:
+        return []
+    return [
+        DirectAgentCall(agent_id=target.agent_id, agent_name=target.agent_name, queue_position=accepted.queue_position)
     ]
-    if accepted.mode is RunMode.DIRECT:
-        events.append(
-            DirectAgentCall(
-                agent_id=target.agent_id, agent_name=target.agent_name, queue_position=accepted.queue_position
-            )
-        )
-    return events

@@ -28,15 +28,16 @@ from workspace.event_publisher import NO_EVENT, EventPublisher
 from workspace.events import AlertKind, EventScope
 from workspace.health import HealthStatus
 from workspace.hosted_space import HostedSpace, HostServices
-from workspace.idempotency import Receipts, Repeated
+from workspace.idempotency import Receipts, Repeat, Repeated
 from workspace.intake import Accepted, Intake, NewMessage
 from workspace.memory.door import Memories, MemoryDoor
 from workspace.memory.memories import Filter, Found, Memory
 from workspace.metrics import MESSAGES_ACCEPTED
 from workspace.names import ORCHESTRATOR, WorkspaceKey
 from workspace.paging import Page, PageRequest
-from workspace.receipt import Receipt, accepted_events
+from workspace.receipt import Receipt, accepted_events, called_events
 from workspace.remembering import Remembering
+from workspace.retry_intake import Retries
 from workspace.space_settings import SpaceSettings
 from workspace.space_store import SpaceStore
 from workspace.survey import WorkspaceStore
@@ -65,6 +66,7 @@ class SpaceServices(NamedTuple):
     cancellation: Cancellation
     endings: Endings
     receipts: Receipts
+    retries: Retries
     spaces: SpaceStore
     user_cap: UserCap
     survey: WorkspaceStore
@@ -206,14 +208,25 @@ class UserWorkerSpace:
         self._warn_if_almost_full(accepted)
         if message.repeat:
             self._services.receipts.write(self.key, accepted.run_id, accepted.receipt | {"cursor": cursor})
-        if accepted.status is TaskStatus.QUEUED:
-            self._send(accepted)
-        else:
-            # It may be the first of its agent; whoever lets it go does not ask for a consumer of its queue.
-            self._ensure_attached(accepted)
-        if accepted.waits_for_cap:
-            # The work that it waits for may have ended at this very moment.
-            self._let_go()
+        self._set_off(accepted)
+        return Receipt.of(accepted, cursor)
+
+    def retry_run(self, run_id: UUID, repeat: Repeat | None = None) -> Receipt:
+        """Do again what a run has no result of, as a new run that answers the same message.
+
+        Raises:
+            NotFound: no such run in the project.
+            RunNotRetryable: it is at work, or has its answer, or cannot be done again.
+            AgentQueueFull: as many tasks wait as may.
+            IdempotencyConflict: the key came with another request before.
+        """
+        accepted = self._services.retries.accept(self.key, run_id, repeat)
+        if isinstance(accepted, Repeated):
+            return Receipt.again(accepted)
+        cursor = self._tell_retried(accepted)
+        if repeat:
+            self._services.receipts.write(self.key, accepted.run_id, accepted.receipt | {"cursor": cursor})
+        self._set_off(accepted)
         return Receipt.of(accepted, cursor)
 
     def cancel_run(self, run_id: UUID) -> None:
@@ -251,6 +264,15 @@ class UserWorkerSpace:
         published = self._services.publisher.publish(scope, *events)
         return published.cursor_before if published else NO_EVENT
 
+    def _tell_retried(self, accepted: Accepted) -> str:
+        """Tell who answers once more a message that was told of before; of a plan, the orchestrator tells itself."""
+        scope = EventScope(
+            key=self.key, session_id=accepted.session_id, run_id=accepted.run_id, task_id=accepted.task_id
+        )
+        events = called_events(accepted)
+        published = self._services.publisher.publish(scope, *events)
+        return published.cursor_before if published else NO_EVENT
+
     def _warn_if_almost_full(self, accepted: Accepted) -> None:
         """Raise an alert when this message made its agent's queue almost full, not for those behind it."""
         limit = self._services.queue_limit
@@ -269,6 +291,16 @@ class UserWorkerSpace:
             waiting=waiting,
             limit=limit,
         )
+
+    def _set_off(self, accepted: Accepted) -> None:
+        if accepted.status is TaskStatus.QUEUED:
+            self._send(accepted)
+        else:
+            # It may be the first of its agent; whoever lets it go does not ask for a consumer of its queue.
+            self._ensure_attached(accepted)
+        if accepted.waits_for_cap:
+            # The work that it waits for may have ended at this very moment.
+            self._let_go()
 
     def _send(self, accepted: Accepted) -> None:
         """Publish the task; what the broker did not take, the sweeper sends and finds a host for."""

@@ -9,10 +9,14 @@ from pydantic import Field
 from api.schemas.common import PageQuery, RequestModel, ResponseModel, Text
 from models import ApprovalGrant, ApprovalRequest
 from models.statuses import ApprovalStatus, ApprovalType, Decision
+from orchestrator.plan_answers import MOST_GRANTS, PlanAnswer
+from orchestrator.plans.edits import PlanEdits
+from workspace.approvals.advance import WantedGrant
 from workspace.approvals.grants import GrantScope, Remember
 from workspace.approvals.history import ApprovalFilter, ApprovalMetrics, shown_status
 from workspace.approvals.manager import BatchOutcome
-from workspace.errors import ErrorCode
+from workspace.errors import ErrorCode, InvalidInput
+from workspace.tools.risk import RiskLevel
 
 DAY = 86_400
 MOST_IDS = 100
@@ -48,12 +52,44 @@ class RememberRequest(RequestModel):
         return Remember(self.scope, self.patterns, self.seconds)
 
 
+class GrantRequest(RequestModel):
+    """A standing yes that is given with the yes to a plan, for its run."""
+
+    tool: Annotated[Text, Field(min_length=1, max_length=64)]
+    patterns: dict[str, Any] = Field(description='by argument, such as `{"path": "src/**"}`')
+    risk: RiskLevel | None = Field(
+        None, description="the most that a call may risk to be covered; null: the most that the tool can"
+    )
+
+    def wanted(self) -> WantedGrant:
+        """Return it as the core takes it."""
+        return WantedGrant(self.tool, self.patterns, self.risk)
+
+
 class ConfirmRequest(RequestModel):
     """The owner's answer."""
 
     decision: Decision
     reason: Reason | None = Field(None, description="the agent is told")
-    remember: RememberRequest | None = Field(None, description="only with `approve`")
+    remember: RememberRequest | None = Field(None, description="only with `approve`, and of a tool call")
+    edits: PlanEdits | None = Field(None, description="only with `approve`, and of a plan")
+    grants: list[GrantRequest] | None = Field(
+        None, max_length=MOST_GRANTS, description="only with `approve`, and of a plan"
+    )
+
+    def plan_answer(self) -> PlanAnswer | None:
+        """Return what comes with the yes to a plan, if anything does.
+
+        Raises:
+            InvalidInput: it came with a no, or with what belongs to a tool call.
+        """
+        if self.edits is None and self.grants is None:
+            return None
+        if self.remember is not None:
+            raise InvalidInput("`edits` and `grants` are for plans, and `remember` is for tool calls.")
+        if self.decision is not Decision.APPROVE:
+            raise InvalidInput("`edits` and `grants` come with `approve` only.")
+        return PlanAnswer(edits=self.edits or PlanEdits(), grants=tuple(each.wanted() for each in self.grants or ()))
 
 
 class ExtendRequest(RequestModel):
@@ -77,7 +113,12 @@ class ApprovalResponse(ResponseModel):
     type: ApprovalType
     status: ApprovalStatus
     payload: dict[str, Any] = Field(
-        description="of a tool call: `tool, arguments, risk, reasons, agent_id, agent_name, ask`"
+        description="`tool, arguments, risk, reasons, agent_id, agent_name, ask`; of a plan, whose `tool` is null, "
+        "also the `plan` and the `tools` of its agents"
+    )
+    answer: dict[str, Any] | None = Field(
+        description="what came with the yes to a plan: the `plan` after its `edits`, the `grants`, and `bereft`: tasks "
+        "that have to do without the result of one that was dropped"
     )
     timeout: int = Field(description="seconds from `created_at` to `expires_at`")
     expires_at: datetime

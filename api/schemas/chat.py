@@ -1,5 +1,6 @@
 """Sessions, messages and runs over HTTP."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 from uuid import UUID
@@ -9,11 +10,13 @@ from pydantic import Field
 from api.schemas.common import PageQuery, RequestModel, ResponseModel, Text
 from models import Message, Run, Task
 from models.statuses import HeldReason, MessageRole, RunMode, RunStatus, TaskStatus
+from orchestrator.viewing import drawn
 from workspace.agent_config import AgentName
 from workspace.chat_store import Outcome, RunView, SessionView
 from workspace.events import Failure, Usage
 from workspace.explanations import WaitCode, Why
 from workspace.intake import OnBusy
+from workspace.plan_view import PlanOutcome, PlanView
 
 
 class SessionRequest(RequestModel):
@@ -38,11 +41,11 @@ class SessionResponse(ResponseModel):
 
 
 class MessageRequest(RequestModel):
-    """A message for one agent, or for the project's team."""
+    """A message for one agent, or for the orchestrator, which plans who does what."""
 
     content: Text = Field(min_length=1, max_length=100_000)
     target_agent: AgentName | None = Field(
-        None, description="the name of the agent that answers; null: a plan over the project's agents is made of it"
+        None, description="the name of the agent that answers; null: the orchestrator plans who does what"
     )
     on_busy: OnBusy = Field(
         OnBusy.ENQUEUE,
@@ -59,7 +62,7 @@ class AcceptedResponse(ResponseModel):
     task_id: UUID
     mode: RunMode
     status: TaskStatus
-    queue_position: int = Field(description="tasks ahead of it on the agent's queue")
+    queue_position: int = Field(description="tasks ahead of it on the queue of its agent, or of the orchestrator")
     events_url: str
 
 
@@ -126,6 +129,7 @@ class RunSummary(ResponseModel):
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested_at: datetime | None
+    retry_of: UUID | None = Field(description="the run of which this one does again what has no result")
 
     @classmethod
     def of(cls, run: Run) -> Self:
@@ -140,6 +144,12 @@ class TaskResponse(ResponseModel):
     agent_id: UUID | None
     agent_name: str
     agent_version: int
+    plan_task_id: str | None = Field(
+        description="its name in the plan; `_planning` and `_closing` are the orchestrator's own; null in direct runs"
+    )
+    instruction: str | None = Field(description="what the plan asks its agent for")
+    depends_on: list[str] = Field(description="the tasks whose results it is given, by their names in the plan")
+    result: str | None = Field(description="what it came to, in a plan; the answer of a run is a message")
     status: TaskStatus
     held_reason: HeldReason | None
     error: Failure | None
@@ -149,9 +159,15 @@ class TaskResponse(ResponseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, task: Task) -> Self:
-        """Return the response for a row."""
-        return cls.model_validate(task, from_attributes=True)
+    def of(cls, task: Task, names: Mapping[UUID, str]) -> Self:
+        """Return the response for a row.
+
+        Args:
+            task: the row.
+            names: those that the tasks of its run have in the plan.
+        """
+        columns = {name: getattr(task, name) for name in cls.model_fields}
+        return cls.model_validate(columns | {"depends_on": [names[each] for each in task.depends_on if each in names]})
 
 
 class WhyResponse(ResponseModel):
@@ -171,11 +187,23 @@ class RunResponse(RunSummary):
     """A run with its tasks."""
 
     tasks: list[TaskResponse]
+    plan: PlanView | None = Field(description="null in direct runs, and while there is none")
+    mermaid: str | None = Field(description="the plan as Mermaid text, each task in the colour of its status")
+    outcome: PlanOutcome | None = Field(description="what became of the plan; null while it is not known")
     why: WhyResponse | None = Field(description="null when the run has ended")
 
     @classmethod
     def of_view(cls, view: RunView, why: Why | None) -> Self:
         """Return the response for a run and its tasks."""
         summary = RunSummary.of(view.run)
-        tasks = [TaskResponse.of(task) for task in view.tasks]
-        return cls(**dict(summary), tasks=tasks, why=WhyResponse.model_validate(why._asdict()) if why else None)
+        names = {task.id: task.plan_task_id for task in view.tasks if task.plan_task_id is not None}
+        statuses = {names[task.id]: task.status for task in view.tasks if task.id in names}
+        plan = PlanView.model_validate(view.run.plan) if view.run.plan else None
+        return cls(
+            **dict(summary),
+            tasks=[TaskResponse.of(task, names) for task in view.tasks],
+            plan=plan,
+            mermaid=drawn(plan, statuses) if plan else None,
+            outcome=PlanOutcome.model_validate(view.run.outcome) if view.run.outcome else None,
+            why=WhyResponse.model_validate(why._asdict()) if why else None,
+        )

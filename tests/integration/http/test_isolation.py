@@ -72,6 +72,7 @@ VIEWS = {
     "list_runs": View(200),
     "cancel_run": View(200),
     "get_run": View(200),
+    "retry_run": View(409),  # its run has its answer, or will have it
     "stream_events": View(200),
     "list_approvals": View(200),
     "get_approval": View(200),

@@ -1,0 +1,1 @@
+"""Plans that wait for their owner, and runs that are done again."""
