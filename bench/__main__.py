@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import fairness, fleet, hosting, message_path, parking, recalling, streams
 from bench import memory as engine
+from bench import plans as task_graphs
 from bench import tools as tool_walls
 from bench.report import Table, facts
 
@@ -44,6 +45,11 @@ against every vector. Writing and building are without that process; a node has 
 RECALLING = """\
 The same memory from outside: one caller, over HTTP to the API, from there to the node that hosts the workspace, to the
 engine, and back. The floor is a request that reads one row. A new question is embedded, a known one is in the cache."""
+
+
+PLANS = """\
+Random graphs of 3 to 25 tasks, three at once, with limits and caps out of the way; a task takes the model 0.4 to 1.6 s.
+A direct message is one such task. Planning and the closing answer are in the costs of a plan's tasks."""
 
 
 class Report:
@@ -123,12 +129,23 @@ def recall(report: Report, is_quick: bool) -> int:
     return recalling.run(sizes, lambda found: report.add(RECALLING, recalling.table(found)))
 
 
+def plans(report: Report, is_quick: bool) -> int:
+    """How near their critical path plans run."""
+    size = task_graphs.QUICK if is_quick else task_graphs.FULL
+    return task_graphs.run(
+        size,
+        lambda found: report.add(
+            PLANS, task_graphs.table(found), task_graphs.cost_table(found), task_graphs.facts(found)
+        ),
+    )
+
+
 def much_memory(report: Report, _is_quick: bool) -> int:
     """The same with a million of them."""
     return engine.run(engine.FULL, lambda found: report.add(MEMORY, engine.table(found)))
 
 
-MEASUREMENTS = (message, readers, hosted, fair, nodes, tools, parked, memory, recall)
+MEASUREMENTS = (message, readers, hosted, fair, nodes, tools, parked, memory, recall, plans)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """How the demo looks: a title for each act, and a line for each thing that happens."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 WIDTH = 20
@@ -20,39 +20,30 @@ def line(name: str, text: str = "") -> None:
 
 
 class Flow:
-    """Text that comes piece by piece, in one line."""
+    """Text that comes piece by piece, in one line; where another one speaks, a new line begins."""
 
     def __init__(self) -> None:
-        self._flows = False
+        self._speaker: str | None = None
 
-    def add(self, text: str) -> None:
+    def add(self, text: str, speaker: str = "agent") -> None:
         """Print the next piece."""
-        print(text if self._flows else f"  {'agent':<{WIDTH}} {text}", end="", flush=True)
-        self._flows = True
+        if self._speaker != speaker:
+            self.end()
+            text = f"  {speaker:<{WIDTH}} {text}"
+        print(text, end="", flush=True)
+        self._speaker = speaker
 
     def end(self) -> None:
         """End the line, if there is one."""
-        if self._flows:
+        if self._speaker is not None:
             print()
-        self._flows = False
+        self._speaker = None
 
 
 def about(event: Mapping[str, Any]) -> str:
     """What is worth telling of an event beside its name."""
-    payload = event["payload"]
-    match event["event_type"]:
-        case "approval_required":
-            return f"{call(payload)}, risk {payload['risk']}"
-        case "approval_resolved":
-            return ": ".join(str(part) for part in (payload["status"], payload.get("reason")) if part)
-        case "tool_result":
-            return f"{payload['tool']} {payload.get('error_code') or payload['status']}"
-        case "context_retrieved":
-            return f"{len(payload['items'])} memories, {payload['status']}"
-        case "task_waiting":
-            return f"for {payload['reason']}"
-        case _:
-            return ""
+    tell = _ABOUT.get(event["event_type"])
+    return tell(event["payload"]) if tell else ""
 
 
 def call(payload: Mapping[str, Any]) -> str:
@@ -69,3 +60,25 @@ def usage(counted: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
+
+
+def _asked(payload: Mapping[str, Any]) -> str:
+    return f"{call(payload)}, risk {payload['risk']}" if payload["tool"] else "the plan"
+
+
+def _joined(separator: str, *parts: object) -> str:
+    return separator.join(str(part) for part in parts if part)
+
+
+_ABOUT: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "approval_required": _asked,
+    "approval_resolved": lambda payload: _joined(": ", payload["status"], payload.get("reason")),
+    "context_retrieved": lambda payload: f"{len(payload['items'])} memories, {payload['status']}",
+    "run_completed": lambda payload: str(payload["status"]),
+    "task_completed": lambda payload: str(payload["agent_name"]),
+    "task_plan_created": lambda payload: f"{len(payload['plan']['tasks'])} tasks",
+    "task_started": lambda payload: _joined(" ", payload["agent_name"], payload.get("plan_task_id")),
+    "task_waiting": lambda payload: f"for {payload['reason']}",
+    "tool_result": lambda payload: f"{payload['tool']} {payload.get('error_code') or payload['status']}",
+}
+"""What is told of an event of each type; of the others, nothing."""

@@ -43,13 +43,25 @@ def hire(stage: Stage, name: str, system_prompt: str, tools: tuple[str, ...] = (
 
 
 def say(stage: Stage, session: str, agent: str, content: str, react: React = lambda _: None) -> Answered:
-    """Send a message and show what happens until it is answered; `react` may act on each event.
+    """Send a message to an agent and show what happens until it is answered; `react` may act on each event.
 
     Raises:
         DemoError: the run did not complete, or there is no answer.
     """
-    show.line("you", content)
-    message = {"content": content, "target_agent": agent}
+    return _send(stage, session, {"content": content, "target_agent": agent}, react)
+
+
+def ask(stage: Stage, session: str, content: str, react: React = lambda _: None) -> Answered:
+    """Send a message that names no agent, so that it is planned, and show what happens until it is answered.
+
+    Raises:
+        DemoError: the run did not complete, or there is no answer.
+    """
+    return _send(stage, session, {"content": content}, react)
+
+
+def _send(stage: Stage, session: str, message: Mapping[str, str], react: React) -> Answered:
+    show.line("you", message["content"])
     accepted = stage.call("POST", f"{stage.project}/chat/{session}/message/", message)
     show.line("accepted", f"run {accepted['run_id']}, {accepted['status']}")
     events = _follow(stage, accepted, react)
@@ -61,8 +73,9 @@ def say(stage: Stage, session: str, agent: str, content: str, react: React = lam
 
 
 def _follow(stage: Stage, accepted: Mapping[str, Any], react: React) -> tuple[Event, ...]:
-    """Print a run's events until its last; the text deltas flow into one line."""
+    """Print a run's events until its last; the text deltas of one agent flow into a line."""
     flow, seen = show.Flow(), []
+    names: dict[str, str] = {}
     deadline = time.monotonic() + RUN_SECONDS
     for event in stage.events(accepted["events_url"]):
         if time.monotonic() > deadline:
@@ -72,9 +85,11 @@ def _follow(stage: Stage, accepted: Mapping[str, Any], react: React) -> tuple[Ev
             continue
         text = str(event["payload"].get("text") or "") if kind == "task_progress" else ""
         if text:
-            flow.add(text)
+            flow.add(text, speaker=names.get(event["task_id"], ""))
             continue
         flow.end()
+        if kind == "task_started":
+            names[event["task_id"]] = event["payload"]["agent_name"]
         show.line(kind, show.about(event))
         seen.append(event)
         if kind == "run_completed":
