@@ -22,7 +22,10 @@ Json = dict[str, Any]
 
 
 def event(kind: str, run: str | None = RUN, **payload: Any) -> Json:
-    return {"id": "1-0", "event_type": kind, "run_id": run, "payload": payload}
+    usual: Json = {"task_started": {"agent_name": "echo"}, "task_completed": {"agent_name": "echo"}}
+    usual["run_completed"] = {"status": "completed"}
+    told = {**usual.get(kind, {}), **payload}
+    return {"id": "1-0", "event_type": kind, "run_id": run, "task_id": "task-1", "payload": told}
 
 
 HAPPY = [
@@ -103,7 +106,11 @@ def standin() -> Iterator[str]:
 def test_the_text_flows_into_one_line_and_the_stored_reply_follows(capsys: pytest.CaptureFixture[str]) -> None:
     show(Api((HAPPY, "Hello there.")), direct_message)
     shown = capsys.readouterr().out
-    assert "agent                Hello there.\n  task_completed\n  run_completed\n" in shown
+    told = [line.split(maxsplit=1) for line in shown.splitlines()]
+    assert told[told.index(["echo", "Hello there."]) + 1 :][:2] == [
+        ["task_completed", "echo"],
+        ["run_completed", "completed"],
+    ]
     assert "not mine" not in shown
     assert "heartbeat" not in shown
     assert "assistant            Hello there." in shown
@@ -263,3 +270,21 @@ def test_the_stand_in_is_known_by_its_key() -> None:
     ours = {"OPENAI_API_KEY": "stand-in", "MODEL_URL": "http://127.0.0.1:1/v1"}
     assert standin_of(ours) == "http://127.0.0.1:1/_control"
     assert standin_of({**ours, "OPENAI_API_KEY": "sk-1"}) == ""
+
+
+def test_the_text_of_each_speaker_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    def of(task: str, kind: str, **payload: Any) -> Json:
+        return event(kind, **payload) | {"task_id": task}
+
+    both = [
+        of("1", "task_started", agent_name="rail"),
+        of("2", "task_started", agent_name="air"),
+        of("1", "task_progress", text="By "),
+        of("1", "task_progress", text="train."),
+        of("2", "task_progress", text="By plane."),
+        event("run_completed"),
+    ]
+    show(Api((both, "Both.")), direct_message)
+    told = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["rail", "By train."] in told
+    assert ["air", "By plane."] in told
