@@ -274,7 +274,7 @@ def test_the_stand_in_is_known_by_its_key() -> None:
 
 def test_the_text_of_each_speaker_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     def of(task: str, kind: str, **payload: Any) -> Json:
-        return event(kind, **payload) | {"task_id": task}
+        return event(kind, RUN, **payload) | {"task_id": task}
 
     both = [
         of("1", "task_started", agent_name="rail"),
