@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from bench.report import Table
+from models.tenancy import Database
+from tests.chaos.cluster import Cluster
 from tests.chaos.faults import FAULTS
 from tests.chaos.scale import FULL, SHORT, Scale
 from tests.chaos.verdict import Verdict
+from tests.support.stack import Stack
 
 HEAD = ("fault", "messages", "completed", "worker_lost", "lost", "doubled", "over limit", "recovery (s)")
 
@@ -36,6 +40,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def scale(request: pytest.FixtureRequest) -> Scale:
     """How much is done."""
     return FULL if _is_full(request.config) else SHORT
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    stack: Stack, database: Database, http: httpx.Client, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    made = Cluster(stack, database, http, tmp_path_factory.mktemp("cluster"))
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 class Report:

@@ -20,6 +20,8 @@ class Scale:
     """Seconds of load before the fault."""
     cool_down: float
     """Seconds of load after it."""
+    plans: int
+    """Of each user, in flight at once."""
     crowd: int
     """Tasks of the test with three nodes."""
     crowd_delay: float
@@ -27,8 +29,26 @@ class Scale:
 
 
 FULL = Scale(
-    own_nodes=2, users=6, agents=3, sessions=3, pause=0.5, warm_up=4.0, cool_down=2.0, crowd=2_000, crowd_delay=2.0
+    own_nodes=2,
+    users=6,
+    agents=3,
+    sessions=3,
+    pause=0.5,
+    warm_up=4.0,
+    cool_down=2.0,
+    plans=6,
+    crowd=2_000,
+    crowd_delay=2.0,
 )
 SHORT = Scale(
-    own_nodes=1, users=3, agents=2, sessions=2, pause=0.4, warm_up=1.5, cool_down=0.5, crowd=300, crowd_delay=0.5
+    own_nodes=1,
+    users=3,
+    agents=2,
+    sessions=2,
+    pause=0.4,
+    warm_up=1.5,
+    cool_down=0.5,
+    plans=3,
+    crowd=300,
+    crowd_delay=0.5,
 )

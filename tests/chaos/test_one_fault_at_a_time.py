@@ -8,11 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import httpx
 import pytest
 import redis
 
-from models.tenancy import Database
 from tests.chaos.cluster import Cluster, Member, Ways
 from tests.chaos.conftest import Report
 from tests.chaos.faults import Fault, Stage
@@ -32,17 +30,6 @@ SPAN = 3.0
 """Seconds that the work begun before a fault takes longer than the fault."""
 MORE_USERS = 5
 """How often one more user is asked in until the cluster hosts somebody's workspace."""
-
-
-@pytest.fixture(scope="module")
-def cluster(
-    stack: Stack, database: Database, http: httpx.Client, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    made = Cluster(stack, database, http, tmp_path_factory.mktemp("cluster"))
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @contextmanager
