@@ -96,6 +96,7 @@ class ModelPlanner:
         """See `orchestrator.planning.Planner`."""
         if not request.team:
             raise ValueError("a plan needs an agent")
+        watch.check()
         began = self._clock()
         model = request.config.model or self._default_model
         messages = planning_messages(request)

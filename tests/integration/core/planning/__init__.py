@@ -1,0 +1,1 @@
+"""Planning with real stores, and the stand-in model over HTTP."""
