@@ -161,9 +161,9 @@ class Task(Base, WithId, WithCreated, TenantOwned):
     """Its id in the plan of its run, or that of one of the orchestrator's own tasks; null in a direct run."""
     instruction: Mapped[str | None] = mapped_column(Text)
     """What the plan asks its agent for."""
-    depends_on: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), default=list, server_default="{}")
+    depends_on: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), server_default="{}")
     """The tasks of its run whose results it is given."""
-    follows: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), default=list, server_default="{}")
+    follows: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()), server_default="{}")
     """Those of them that do not follow from others: the edges of the reduced graph. With one, it is the next step of a
     chain; with several, the body of a chord of which each is a part, in this order."""
     status: Mapped[TaskStatus] = mapped_column(status_column(TaskStatus, "task_status"))

@@ -124,6 +124,7 @@ PROMOTE = TenantStatement(
     .where(
         *_named,
         _tasks.c.status == TaskStatus.PENDING,
+        func.cardinality(_tasks.c.follows) > 0,
         ~select(_before.c.id)
         .where(
             _before.c.user_id == tenant(),

@@ -1,13 +1,13 @@
 """When a task ends before its answer, what it asked for is closed with it: open approvals and open tool calls."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, exists, literal, or_, select, update
+from sqlalchemy import ColumnElement, case, literal, select, update
 from sqlalchemy.orm import Session
 
-from models import ApprovalRequest, Task, ToolCall, utc_now
+from models import ApprovalRequest, ToolCall, utc_now
 from models.statuses import ApprovalStatus, ApprovalType, ToolCallStatus, ToolExecution
 from workspace.events import ApprovalResolved
 from workspace.metrics import APPROVALS_RESOLVED
@@ -17,6 +17,10 @@ from workspace.tools.results import ToolResult
 _STOPPED = ToolResult.failure(ToolErrorCode.CANCELLED, "The task ended before this was done.")
 _CUT_OFF = ToolResult.failure(ToolErrorCode.OUTCOME_UNKNOWN, "The task ended in the middle of this.")
 _CUT = (ToolCall.status == ToolCallStatus.RUNNING) & (ToolCall.execution == ToolExecution.SERVER)
+
+
+_ASKED: Final = (ToolCall, ApprovalRequest)
+"""What a task may have open. A plan is approved without any tool."""
 
 
 class ClosedApproval(NamedTuple):
@@ -45,12 +49,7 @@ class ClosedApproval(NamedTuple):
 def close_tasks(session: Session, tasks: Sequence[UUID]) -> list[ClosedApproval]:
     """Close what tasks that end here have open, in the caller's transaction, which holds their locks."""
     now = utc_now()
-    anything = or_(
-        exists().where(ToolCall.task_id == Task.id),
-        # A plan is asked about without any call.
-        exists().where(ApprovalRequest.task_id == Task.id),
-    )
-    if not session.scalar(select(Task.id).where(Task.id.in_(tasks), anything).limit(1)):
+    if not any(session.scalar(select(kind.id).where(kind.task_id.in_(tasks)).limit(1)) for kind in _ASKED):
         return []
     session.execute(
         update(ToolCall)
