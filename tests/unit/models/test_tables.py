@@ -22,6 +22,7 @@ PARENTS = {
     "session_id": "chat_sessions",
     "run_id": "runs",
     "retry_of": "runs",
+    "message_of": "runs",
     "task_id": "tasks",
     "agent_id": "user_agents",
     "tool_call_id": "tool_calls",
