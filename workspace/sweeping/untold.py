@@ -13,6 +13,7 @@ from workspace.errors import CodelabError
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope, Failure, Payload, RunCancelled, RunCompleted, RunFailed, Usage
 from workspace.names import WorkspaceKey
+from workspace.plan_view import PlanOutcome
 from workspace.sweeping.sweeper import BATCH
 
 UNANNOUNCED_AFTER = timedelta(seconds=10)
@@ -58,8 +59,12 @@ class Untold:
 
 def terminal_event(run: Run, message_id: str | None) -> Payload:
     """Return the event that tells of a run's end."""
+    outcome = PlanOutcome.model_validate(run.outcome) if run.outcome is not None else None
     if run.status in {RunStatus.COMPLETED, RunStatus.PARTIAL}:
         reply = UUID(message_id) if message_id else None
-        return RunCompleted(mode=run.mode, message_id=reply, usage=Usage.model_validate(run.usage))
+        usage = Usage.model_validate(run.usage)
+        return RunCompleted(mode=run.mode, message_id=reply, usage=usage, status=run.status, outcome=outcome)
     error = Failure.model_validate(run.error or Failure(error_code=CodelabError.code, detail="unknown").model_dump())
-    return (RunCancelled if run.status is RunStatus.CANCELLED else RunFailed)(mode=run.mode, error=error)
+    return (RunCancelled if run.status is RunStatus.CANCELLED else RunFailed)(
+        mode=run.mode, error=error, outcome=outcome
+    )
