@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, any_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, any_, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from models import Task, utc_now
@@ -83,7 +83,7 @@ class StuckPlans:
 def _is_due() -> ColumnElement[bool]:
     before = aliased(Task)
     unsettled = or_(before.finished_at.is_(None), before.finished_at > utc_now() - UNDER_WAY)
-    return ~exists().where(before.id == any_(Task.follows), unsettled)
+    return and_(func.cardinality(Task.follows) > 0, ~exists().where(before.id == any_(Task.follows), unsettled))
 
 
 def _join(task: Task) -> Join:

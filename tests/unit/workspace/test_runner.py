@@ -126,6 +126,7 @@ class Bench:
         seconds: float = 60.0,
         config: AgentConfig | None = None,
         first_attempt: int = 1,
+        elsewhere: Usage = NO_USAGE,
         **options: Any,
     ) -> Outcome:
         settings = self.settings.model_copy(update={"progress_interval": 0.0, **options})
@@ -137,6 +138,7 @@ class Bench:
             tools=tools or Tools(),
             deadline=time.monotonic() + seconds,
             first_attempt=first_attempt,
+            spent_elsewhere=lambda: elsewhere,
         )
         runner = AgentRunner(model, settings)  # type: ignore[arg-type]  # it is one, as far as the runner can see
         return runner.run(assignment, self.sent.append, self.stop, self.backoffs.append)
@@ -288,6 +290,14 @@ def test_the_tokens_of_an_earlier_start_count(bench: Bench) -> None:
     assert isinstance(outcome.failure, BudgetExceeded)
     assert outcome.usage == used(30)
     assert model.asked == []
+
+
+@pytest.mark.parametrize("option", [{"run_token_budget": 30}, {"run_cost_budget": Decimal(2)}])
+def test_what_other_tasks_of_the_run_used_counts_and_is_not_this_ones(bench: Bench, option: dict[str, Any]) -> None:
+    model = Model(asks(usage=used(15, "1")), says("x"))
+    outcome = failed(bench.run(model, elsewhere=used(15, "1"), **option))
+    assert isinstance(outcome.failure, BudgetExceeded)
+    assert (len(model.asked), outcome.usage) == (1, used(15, "1"))
 
 
 @pytest.mark.parametrize(("budget", "turns"), [("1.0", 2), ("1.01", 3), ("0.4", 1)])

@@ -12,7 +12,7 @@ from orchestrator.launching import Launching
 from tests.integration.core.world import PLENTY, World, together
 from tests.support.launches import Wanted, plan_of, view_of, write_planned
 from workspace.cancellation import Cancellation
-from workspace.errors import ModelError
+from workspace.errors import InternalFailure
 from workspace.events import Failure, Usage
 from workspace.ledger import HeldBack, StartedTask
 from workspace.names import CLOSING_ID, PLANNING_ID
@@ -81,7 +81,7 @@ class Launched:
         return settled
 
     def fail(self, name: str) -> SettledPart:
-        settled = self.ledger.fail(self.start(name), Failure.of(ModelError()), USAGE)
+        settled = self.ledger.fail(self.start(name), Failure.of(InternalFailure()), USAGE)
         assert settled is not None
         return settled
 
