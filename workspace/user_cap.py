@@ -96,9 +96,10 @@ class UserCap:
             select(CONSUMER, func.count(Task.id))
             .where(CONSUMER.in_(consumers), Task.status.in_([TaskStatus.QUEUED, TaskStatus.RUNNING]))
             .group_by(CONSUMER)
-        ).tuples()
+        ).all()
         free = Counter({agent.agent_id: agent.limit for agent in attachable.by_ids(session, list(consumers))})
-        free.subtract(dict(taken.all()))
+        for consumer, count in taken:
+            free[consumer] -= count
         return free
 
 

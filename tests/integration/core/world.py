@@ -70,7 +70,7 @@ class World:
         self,
         session_id: UUID | None = None,
         content: str = "hello",
-        agent: str = "helper",
+        agent: str | None = "helper",
         *,
         intake: Intake | None = None,
     ) -> Accepted:
