@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from psycopg2.errors import UniqueViolation
 from sqlalchemy import Select, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from models import UserAgent, UserOrchestrator
+from models import Project, UserAgent, UserOrchestrator
 from models.tenancy import Database
 from orchestrator.config import OrchestratorConfig
 from orchestrator.planning import TeamMember
@@ -79,32 +76,25 @@ class TeamStore:
         """Replace how the project plans; a change bumps the version.
 
         Raises:
-            NotFound: the project was deleted meanwhile.
+            NotFound: the user has no such project.
         """
+        new = config.model_dump(mode="json")
         with self._database.tenant_session(key.user_id) as session:
-            try:
-                return _replaced(session, key, config)
-            except IntegrityError as error:
-                if not isinstance(error.orig, UniqueViolation):
-                    raise NotFound from error
-            # Somebody else was the first to set it: then there is a row to be changed.
-            session.rollback()
-            return _replaced(session, key, config)
-
-
-def _replaced(session: Session, key: WorkspaceKey, config: OrchestratorConfig) -> ConfigView:
-    new = config.model_dump(mode="json")
-    row = session.scalars(_row(key).with_for_update(key_share=True)).one_or_none()
-    if row is None:
-        row = UserOrchestrator(user_id=key.user_id, project_id=key.project_id, config=new, version=1)
-        session.add(row)
-    elif new != row.config:
-        row.config = new
-        row.version += 1
-    session.flush()
-    view = _view(row)
-    session.commit()
-    return view
+            # Of two who are the first to set it, the second one waits and finds a row to be changed.
+            project = select(Project.id).where(Project.id == key.project_id).with_for_update(key_share=True)
+            if session.scalars(project).one_or_none() is None:
+                raise NotFound
+            row = session.scalars(_row(key)).one_or_none()
+            if row is None:
+                row = UserOrchestrator(user_id=key.user_id, project_id=key.project_id, config=new, version=1)
+                session.add(row)
+            elif new != row.config:
+                row.config = new
+                row.version += 1
+            session.flush()
+            view = _view(row)
+            session.commit()
+        return view
 
 
 def _row(key: WorkspaceKey) -> Select[Any]:

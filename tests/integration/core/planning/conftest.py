@@ -34,8 +34,10 @@ def make_planner(settings: Settings, new_redis: redis.Redis) -> MakePlanner:
     def make(*, client: redis.Redis = new_redis, **changes: Any) -> Iterator[ModelPlanner]:
         changed = settings.model_copy(update=changes)
         model = ModelClient(changed)
-        yield ModelPlanner(model, PlanCache(client, ttl=OPEN_FOR), changed)
-        model.close()
+        try:
+            yield ModelPlanner(model, PlanCache(client, ttl=OPEN_FOR), changed)
+        finally:
+            model.close()
 
     return make
 
