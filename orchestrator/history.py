@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select, true
 
-from models import Json, Run, Task, UserAgent
+from models import Run, Task, UserAgent
 from models.statuses import TaskStatus
 from models.tenancy import Database
 from orchestrator.planning import Team, TeamMember
@@ -17,7 +18,6 @@ from orchestrator.plans.plan import Plan
 from orchestrator.plans.plan_estimate import PlanEstimate, estimate_plan
 from orchestrator.plans.task_estimate import TaskEstimate, TaskSample, estimate_task, prior_of
 from settings import Settings
-from workspace.events import Usage
 from workspace.names import CLOSING_ID, WorkspaceKey
 
 SAMPLES = 50
@@ -59,8 +59,8 @@ class HistoryEstimator:
     def _samples(self, key: WorkspaceKey, agents: Iterable[UUID]) -> Mapping[UUID, list[TaskSample]]:
         found: defaultdict[UUID, list[TaskSample]] = defaultdict(list)
         with self._database.tenant_session(key.user_id) as session:
-            for agent_id, seconds, usage in session.execute(_last_tasks(key, agents)):
-                found[agent_id].append(_sample(seconds, usage))
+            for agent_id, *figures in session.execute(_last_tasks(key, agents)):
+                found[agent_id].append(_sample(*figures))
         return found
 
 
@@ -69,40 +69,52 @@ def _own_seconds() -> ColumnElement[float]:
     return Task.ran_seconds + func.extract("epoch", Task.finished_at - Task.started_at)
 
 
+def _tokens() -> ColumnElement[int]:
+    tokens: ColumnElement[int] = Task.usage["total_tokens"].as_integer()
+    return tokens
+
+
+def _cost() -> ColumnElement[str]:
+    cost: ColumnElement[str] = Task.usage["cost_usd"].as_string()
+    return cost
+
+
 def _last_tasks(key: WorkspaceKey, agents: Iterable[UUID]) -> Select[Any]:
     """The last completed tasks of each agent, by an index that has them in this order."""
     last = (
-        select(_own_seconds().label("seconds"), Task.usage)
+        select(_own_seconds().label("seconds"), _tokens().label("tokens"), _cost().label("cost"))
         .where(Task.agent_id == UserAgent.id, Task.status == TaskStatus.COMPLETED)
         .order_by(Task.finished_at.desc())
         .limit(SAMPLES)
         .lateral()
     )
     return (
-        select(UserAgent.id, last.c.seconds, last.c.usage)
+        select(UserAgent.id, last.c.seconds, last.c.tokens, last.c.cost)
         .join(last, true())
         .where(UserAgent.id.in_(agents), UserAgent.project_id == key.project_id)
     )
 
 
-def _answers_written(key: WorkspaceKey) -> Select[float, Json]:
+def _answers_written(key: WorkspaceKey) -> Select[float, int, str]:
     """The closing tasks of the last runs in which those asked a model: most have nothing to write."""
     return (
-        select(_own_seconds(), Task.usage)
+        select(_own_seconds(), _tokens(), _cost())
         .join(Run, Run.id == Task.run_id)
         .where(
             Run.project_id == key.project_id,
             Run.outcome.is_not(None),
             Task.plan_task_id == CLOSING_ID,
             Task.status == TaskStatus.COMPLETED,
-            Task.usage["total_tokens"].as_integer() > 0,
+            _tokens() > 0,
         )
         .order_by(Run.finished_at.desc())
         .limit(SAMPLES)
     )
 
 
-def _sample(seconds: float | None, usage: Mapping[str, Any]) -> TaskSample:
-    used = Usage.model_validate(usage)
-    # A clock that was set back makes no task take less than no time.
-    return TaskSample(seconds=max(float(seconds or 0), 0.0), cost_usd=used.cost_usd, tokens=used.total_tokens)
+def _sample(seconds: float | Decimal | None, tokens: int | None, cost: str | None) -> TaskSample:
+    return TaskSample(
+        seconds=max(float(seconds or 0), 0.0),  # also where a clock was set back meanwhile
+        cost_usd=None if cost is None else Decimal(cost),
+        tokens=tokens or 0,
+    )
