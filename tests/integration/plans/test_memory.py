@@ -8,7 +8,7 @@ from models.statuses import TaskStatus
 from models.tenancy import Database
 from tests.integration.plans.launched import Launcher
 from tests.support.api import ApiClient
-from tests.support.plans import Wanted
+from tests.support.launches import Wanted
 from tests.support.waiting import eventually
 from workspace.names import PLANNING_ID
 
