@@ -83,7 +83,8 @@ def _last_tasks(key: WorkspaceKey, agents: Iterable[UUID]) -> Select[Any]:
     """The last completed tasks of each agent, by an index that has them in this order."""
     last = (
         select(_own_seconds().label("seconds"), _tokens().label("tokens"), _cost().label("cost"))
-        .where(Task.agent_id == UserAgent.id, Task.status == TaskStatus.COMPLETED)
+        # One that never started here has the result of an earlier run.
+        .where(Task.agent_id == UserAgent.id, Task.status == TaskStatus.COMPLETED, Task.started_at.is_not(None))
         .order_by(Task.finished_at.desc())
         .limit(SAMPLES)
         .lateral()

@@ -18,6 +18,7 @@ from orchestrator.plans.closing import closed
 from orchestrator.plans.graph import PlanGraph
 from orchestrator.plans.plan import Plan
 from orchestrator.plans.reduction import reduced
+from orchestrator.retrying import carried_results
 from workspace.errors import AgentDeleted
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope, Failure, TaskCancelled
@@ -67,6 +68,7 @@ class Launching:
             if not _end_planning(session, task):
                 return False
             rows = _rows(task, view, plan, versions, there)
+            _carry(session, task.run_id, plan, rows)
             session.add_all(rows)
             session.flush()
             launched = _set_off(session, task.run_id, rows)
@@ -169,6 +171,19 @@ def _planned(task: StartedTask, each: PlanTask, versions: Mapping[UUID, int], *,
     return row
 
 
+def _carry(session: Session, run_id: UUID, plan: Plan, rows: Iterable[Task]) -> None:
+    """Complete what an earlier run has done, if this one does again the rest: its results are copied, at no cost."""
+    retry_of = session.scalar(select(Run.retry_of).where(Run.id == run_id))
+    carried = carried_results(session, retry_of, plan) if retry_of else {}
+    now = utc_now()
+    for row in rows:
+        result = carried.get(row.plan_task_id or "")
+        if result is not None:
+            row.status, row.result, row.error = TaskStatus.COMPLETED, result.text, None
+            # It never started here, so nothing counts it as work, and its agent remembers it from the run that did it.
+            row.finished_at = row.remembered_at = now
+
+
 def _of_run(task: StartedTask) -> dict[str, UUID]:
     return {
         "user_id": task.key.user_id,
@@ -187,15 +202,16 @@ def _later_than(ids: Iterable[UUID]) -> UUID:
 
 
 def _set_off(session: Session, run_id: UUID, rows: Sequence[Task]) -> _Launched:
-    """Queue what waits for nothing, and take the consequences of agents that are gone."""
+    """Queue what waits for nothing, or only for what was done before, and take the consequences of agents gone."""
     gone = [row for row in rows if row.status is TaskStatus.CANCELLED]
+    ended = [row.id for row in rows if row.status.is_final]
     follow_ups = FollowUps()
     for row in rows:
         if row.status is TaskStatus.PENDING and not row.follows:
             row.status, row.sent_at, row.send_count = TaskStatus.QUEUED, utc_now(), 1
             follow_ups.queued.append(queued(row))
     session.flush()
-    if gone:
-        follow_ups.add(follow(session, run_id, [row.id for row in gone]))
+    if ended:
+        follow_ups.add(follow(session, run_id, ended))
     joins = [Join(run_id, row.plan_task_id or "", len(row.follows)) for row in rows if len(row.follows) > 1]
     return _Launched(joins, follow_ups, gone)

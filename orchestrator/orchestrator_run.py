@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 
 from models import utc_now
+from orchestrator.calibrating import observe
 from orchestrator.closing_task import ClosingTask
 from orchestrator.planning_task import PlanningTask
 from orchestrator.run_end import Ended, RunEnd, RunEnds
@@ -111,6 +112,8 @@ class OrchestratorRun:
             return
         TASKS_SETTLED.labels(end.task.value).inc()
         TASK_SECONDS.observe((utc_now() - task.started_at).total_seconds())
+        if ended.plan and ended.outcome and not end.failure:
+            observe(ended.plan, ended.outcome)
         if self._services.publisher.publish(scope_of(task), *ended.events(task)) is not None:
             self._services.announcements.add(task.run_id)
         # After its own end was told, so that a stream never shows the next run of a session before that.

@@ -29,7 +29,7 @@ from workspace.names import ORCHESTRATOR
 from workspace.own_task import is_own
 from workspace.plan_outcome import outcome_of, usage_of
 from workspace.plan_rows import tasks_of
-from workspace.plan_view import PlanOutcome
+from workspace.plan_view import PlanOutcome, PlanView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,9 @@ class Ended(NamedTuple):
     message_id: UUID | None
     usage: Usage
     """Of the run."""
+    plan: PlanView | None
     outcome: PlanOutcome | None
+    """What became of the plan, if it was launched."""
     closed: tuple[ClosedApproval, ...]
     next_task: QueuedTask | None
 
@@ -134,11 +136,12 @@ class RunEnds:
             if run is None:
                 return None
             usage, outcome = _end_run(session, run, end)
+            plan = PlanView.model_validate(run.plan) if run.plan is not None else None
             message_id = _reply(session, task, end.text) if end.text is not None else None
             session.flush()
             next_task = release_next(session, task.key, task.session_id)
             session.commit()
-        return Ended(end, message_id, usage, outcome, closed, next_task)
+        return Ended(end, message_id, usage, plan, outcome, closed, next_task)
 
 
 def _end_task(session: Session, task: StartedTask, end: RunEnd) -> bool:

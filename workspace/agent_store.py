@@ -4,7 +4,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from models import Task, UserAgent
@@ -187,7 +187,10 @@ class AgentStore:
         with self._database.tenant_session(key.user_id) as session:
             rows = session.execute(
                 select(Task.status, func.count(Task.id), func.avg(duration))
-                .where(Task.agent_id == agent_id)
+                # What a retry took over from an earlier run was never started by it, and counts there.
+                .where(
+                    Task.agent_id == agent_id, or_(Task.status != TaskStatus.COMPLETED, Task.started_at.is_not(None))
+                )
                 .group_by(Task.status)
             ).all()
         counts = {status: count for status, count, _ in rows}

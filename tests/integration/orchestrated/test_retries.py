@@ -1,0 +1,57 @@
+"""A run of which something failed is done again over HTTP: what has a result keeps it, and the rest is done."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from tests.integration.orchestrated.steps import Json, Request, configure, replies, send
+from tests.integration.orchestrated.test_approvals import answer, asked
+from tests.support.api import ApiClient
+from tests.support.standin import Standin
+
+pytestmark = pytest.mark.stack
+
+GRAPH: Mapping[str, list[str]] = {
+    "look": [],
+    "count": [],
+    "guess": [],
+    "sum": ["look", "count"],
+    "all": ["sum", "guess"],
+}
+
+
+def statuses(run: Json) -> dict[str, str]:
+    """Return how the tasks of its agents stand, by their names in the plan."""
+    return {task["plan_task_id"]: task["status"] for task in run["tasks"] if task["agent_id"]}
+
+
+def calls(standin: Standin, request: Request, task: str) -> int:
+    """Return how often the model was asked for a task."""
+    bodies = (body for body in standin.requests(limit=200) if "response_format" not in body)
+    return sum(body["messages"][-1]["content"].endswith(request.instruction(task)) for body in bodies)
+
+
+def test_a_retry_does_only_what_has_no_result_and_asks_nobody_again(user: ApiClient, standin: Standin) -> None:
+    user.make_agent("helper", memory={"enabled": False})
+    configure(user, plan_approval="always")
+    session = user.make_session()["id"]
+    request = Request(standin).plan(GRAPH).work("guess", fail="400x1", say="seven")
+    for task in ("look", "count", "sum", "all"):
+        request.work(task, say=f"result of {task}")
+    accepted = send(user, session, request)
+    answer(user, asked(user, accepted), "approve")
+    first = user.wait_for_run(accepted)
+    assert first["status"] == "partial"
+    done = {"look": "completed", "count": "completed", "sum": "completed"}
+    assert statuses(first) == done | {"guess": "failed", "all": "skipped"}
+    again = user.post(f"runs/{accepted['run_id']}/retry/", {})
+    assert again.status_code == 202, again.text
+    second = user.wait_for_run(again.json())
+    assert second["status"] == "completed"
+    assert statuses(second) == dict.fromkeys(GRAPH, "completed")
+    assert (second["retry_of"], second["plan"]["source"]) == (accepted["run_id"], "retry")
+    assert {task: calls(standin, request, task) for task in GRAPH} == dict.fromkeys(GRAPH, 1) | {"guess": 2}
+    assert replies(user, session)[-1] == ("@orchestrator", "result of all")
+    assert len(user.messages(session, role="user")) == 1
+    metrics = user.get(f"agents/{first['tasks'][1]['agent_id']}/metrics/").json()
+    assert metrics["tasks"]["completed"] == 5
