@@ -1,16 +1,19 @@
 """The rows of plans move by themselves: what follows an end, how the run stands, and who promotes what waited."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
 
-from models import Task, utc_now
+from models import Run, Task, utc_now
 from models.statuses import CancelReason, HeldReason, RunStatus, TaskStatus
 from orchestrator.launching import Launching
 from tests.integration.core.world import PLENTY, World, together
+from tests.support.locks import row_held
 from tests.support.launches import Wanted, plan_of, view_of, write_planned
+from tests.support.waiting import eventually
 from workspace.cancellation import Cancellation
 from workspace.errors import InternalFailure
 from workspace.events import Failure, Usage
@@ -222,8 +225,12 @@ def test_of_two_last_tasks_that_end_at_once_one_ends_the_run(world: World) -> No
     tasks = [plan.start(name) for name in ("a", "b")]
     Cancellation(world.database).cancel_run(world.key, plan.run_id)
     assert plan.statuses()[CLOSING_ID] == "cancelled"
-    ends = together([partial(plan.settled, task) for task in tasks])
-    over = [one.ended for one in ends if isinstance(one, SettledPart) and one.ended]
+    with ThreadPoolExecutor(2) as threads, row_held(world.database, Run, plan.run_id) as run_row:
+        ends = [threads.submit(plan.settled, task) for task in tasks]
+        # Each has written its own end, and has not seen that of the other one.
+        eventually(lambda: run_row.waiting() == 2, "both to wait for the run")
+        run_row.let_go()
+    over = [one.result().ended for one in ends if one.result().ended]
     assert len(over) == 1
     run = world.run(plan.run_id)
     assert run.status is RunStatus.CANCELLED
