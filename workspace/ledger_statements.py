@@ -117,7 +117,8 @@ REJOIN = TenantStatement(
     )
 )
 
-# A task of a plan that waited for several is still `pending` when its chord is complete; what it waited for has ended.
+# A task of a plan that waited for several is still `pending` when its chord is complete; what it waited for has ended,
+# and with it all that it depends on.
 _before = _tasks.alias("before")
 PROMOTE = TenantStatement(
     update(_tasks)
@@ -128,7 +129,7 @@ PROMOTE = TenantStatement(
         ~select(_before.c.id)
         .where(
             _before.c.user_id == tenant(),
-            _before.c.id == any_(_tasks.c.follows),
+            _before.c.id == any_(_tasks.c.depends_on),
             _before.c.finished_at.is_(None),
         )
         .exists(),

@@ -29,8 +29,9 @@ def tasks_of(session: Session, run_id: UUID) -> Sequence[Task]:
 def follow(session: Session, run_id: UUID, ended: Collection[UUID]) -> FollowUps:
     """Move what waits for tasks that ended, and return what has to be sent and told.
 
-    What depends on one without a result is skipped, except for the closing task. A dependent that waits for one task
-    is queued. A dependent that waits for several gets a part of its chord from each that ended or was skipped.
+    What depends on one without a result is skipped at once, except for the closing task. A dependent that waits for
+    one task is queued. A dependent that waits for several gets a part of its chord from each of them. What was skipped
+    sets nothing off before all that it waited for has ended: the closing task comes after everything.
 
     Args:
         run_id: of the plan.
@@ -40,9 +41,10 @@ def follow(session: Session, run_id: UUID, ended: Collection[UUID]) -> FollowUps
     _lock_pending(session, _dependents(ended, tasks))
     # Another branch may have skipped some of them until they were locked.
     tasks = tasks_of(session, run_id)
+    before_this = settled(task for task in tasks if task.id not in ended)
     skipped = _to_skip(tasks)
     _skip(session, skipped)
-    gone = {*ended, *(task.id for task in skipped)}
+    gone = settled(tasks, beside=skipped) - before_this
     follow_ups = FollowUps()
     for task in tasks:
         before = gone.intersection(task.follows)
@@ -57,6 +59,20 @@ def follow(session: Session, run_id: UUID, ended: Collection[UUID]) -> FollowUps
         session.refresh(task)
         follow_ups.skipped.append(_skipped(task, tasks))
     return follow_ups
+
+
+def settled(tasks: Iterable[Task], *, beside: Collection[Task] = ()) -> set[UUID]:
+    """Return the tasks that have ended, and before them all that they wait for.
+
+    Args:
+        tasks: of one run or of several, in ascending order of their ids.
+        beside: tasks among them that end now, whatever their rows say.
+    """
+    found: set[UUID] = set()
+    for task in tasks:
+        if (task.status.is_final or task in beside) and found.issuperset(task.follows):
+            found.add(task.id)
+    return found
 
 
 def queued(task: Task) -> QueuedTask:

@@ -57,7 +57,7 @@ def stand(session: Session, key: WorkspaceKey, run_id: UUID) -> EndedPlan | None
 def _standing(tasks: Sequence[Task]) -> RunStatus:
     ended = {task.id for task in tasks if task.status.is_final}
     moves = any(
-        task.status in _MOVING or (task.status is TaskStatus.PENDING and ended.issuperset(task.follows))
+        task.status in _MOVING or (task.status is TaskStatus.PENDING and ended.issuperset(task.depends_on))
         for task in tasks
     )
     waits = any(task.status is TaskStatus.WAITING for task in tasks)

@@ -13,7 +13,7 @@ from models.statuses import TaskStatus
 from models.tenancy import Database
 from workspace.names import WorkspaceKey
 from workspace.plan_edges import Edges, FollowUps, Join
-from workspace.plan_rows import arrivals, enqueue, queued
+from workspace.plan_rows import arrivals, enqueue, queued, settled
 from workspace.plan_standing import stand
 from workspace.sweeping.sweeper import BATCH
 
@@ -68,22 +68,25 @@ class StuckPlans:
                 .order_by(Task.id)
                 .limit(BATCH)
             ).all()
-            before = {each for task in joins for each in task.follows}
-            others = session.scalars(select(Task).where(Task.id.in_(before))).all()
-        ended = {task.id for task in others if task.finished_at is not None}
+        by_join = {_join(task): task for task in joins}
+        lost = {join: by_join[join] for join in self._edges.lost(list(by_join))}
+        if not lost:
+            return 0
+        with self._database.system_session("plans whose chords are lost") as session:
+            runs = {join.run_id for join in lost}
+            tasks = session.scalars(select(Task).where(Task.run_id.in_(runs)).order_by(Task.id)).all()
+        ended = settled(tasks)
         # A complete one has no counter any more, and is the other look's.
-        by_join = {_join(task): task for task in joins if not ended.issuperset(task.follows)}
-        lost = self._edges.lost(list(by_join))
-        if lost:
-            self._edges.open(list(lost))
-            self._edges.send(_parts([by_join[join] for join in lost], ended, others))
-        return len(lost)
+        open_ones = {join: task for join, task in lost.items() if not ended.issuperset(task.follows)}
+        self._edges.open(list(open_ones))
+        self._edges.send(_parts(list(open_ones.values()), ended, tasks))
+        return len(open_ones)
 
 
 def _is_due() -> ColumnElement[bool]:
     before = aliased(Task)
     unsettled = or_(before.finished_at.is_(None), before.finished_at > utc_now() - UNDER_WAY)
-    return and_(func.cardinality(Task.follows) > 0, ~exists().where(before.id == any_(Task.follows), unsettled))
+    return and_(func.cardinality(Task.follows) > 0, ~exists().where(before.id == any_(Task.depends_on), unsettled))
 
 
 def _join(task: Task) -> Join:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.orchestrated.steps import Request, events_of, own, post, replies, send, types
+from tests.integration.orchestrated.steps import Request, configure, events_of, own, post, replies, send, types
 from tests.support.answers import error
 from tests.support.api import ApiClient
 from tests.support.standin import Standin
@@ -126,3 +126,18 @@ def test_the_answer_comes_in_the_response_where_it_is_waited_for(
     body = response.json()
     assert (body["mode"], body["run_status"], body["reply"]["content"]) == ("orchestrated", "completed", "here")
     assert body["usage"]["total_tokens"] > 0
+
+
+def test_the_answer_waits_for_a_branch_that_goes_on_beside_what_was_skipped(
+    user: ApiClient, session: str, standin: Standin
+) -> None:
+    """All that comes before the answer in the graph is over at once; the slow branch leads there through it."""
+    graph = {"bad": [], "slow": [], "after": ["slow"], "both": ["bad", "after"]}
+    request = Request(standin).plan(graph).work("bad", fail="400")
+    request.work("slow", say="slow result", delay=0.5).work("after", say="late result", delay=0.5)
+    configure(user, plan_approval="auto")
+    run = user.wait_for_run(send(user, session, request), status="partial")
+    told = {task["id"]: task["status"] for task in run["outcome"]["tasks"]}
+    assert told == {"bad": "failed", "slow": "completed", "after": "completed", "both": "skipped"}
+    (closing,) = request.closing_calls()
+    assert "late result" in str(closing["messages"])

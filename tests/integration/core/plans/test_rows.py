@@ -11,8 +11,8 @@ from models import Run, Task, utc_now
 from models.statuses import CancelReason, HeldReason, RunStatus, TaskStatus
 from orchestrator.launching import Launching
 from tests.integration.core.world import PLENTY, World, together
-from tests.support.locks import row_held
 from tests.support.launches import Wanted, plan_of, view_of, write_planned
+from tests.support.locks import row_held
 from tests.support.waiting import eventually
 from workspace.cancellation import Cancellation
 from workspace.errors import InternalFailure
