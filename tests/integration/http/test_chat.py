@@ -156,9 +156,9 @@ def test_a_message_may_be_long_and_hold_any_characters(client: ApiClient) -> Non
 @pytest.mark.parametrize(
     ("body", "where"),
     [
-        ({}, {"content", "target_agent"}),
-        ({"content": "x"}, {"target_agent"}),
-        ({"content": "x", "target_agent": None}, {"target_agent"}),
+        ({}, {"content"}),
+        ({"target_agent": None}, {"content"}),
+        ({"content": "x", "target_agent": "@orchestrator"}, {"target_agent"}),
         ({"content": "x", "target_agent": ""}, {"target_agent"}),
         ({"content": "x", "target_agent": "Helper"}, {"target_agent"}),
         ({"content": "x", "target_agent": "a" * 64}, {"target_agent"}),
