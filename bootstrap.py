@@ -24,8 +24,8 @@ from orchestrator.orchestrator_run import OrchestratorRun, OrchestratorServices
 from orchestrator.personal import PersonalOrchestrator
 from orchestrator.plan_answers import PlanAnswers
 from orchestrator.plan_approvals import PlanApprovals
-from orchestrator.plan_cache import PlanCache
-from orchestrator.planner import ModelPlanner
+from orchestrator.planner.cache import PlanCache
+from orchestrator.planner.model_planner import ModelPlanner
 from orchestrator.planning_task import PlanningTask
 from orchestrator.retrying import Retrying
 from orchestrator.run_end import RunEnds
@@ -77,9 +77,9 @@ from workspace.memory.store import MOST_AT_ONCE
 from workspace.memory_check import MemoryCheck
 from workspace.memory_watch import MemoryWatch
 from workspace.oversight import Oversight
-from workspace.plan_afterwards import PlanAfterwards
-from workspace.plan_end import PlanEnd
-from workspace.plan_ledger import PlanLedger
+from workspace.plans.afterwards import PlanAfterwards
+from workspace.plans.end import PlanEnd
+from workspace.plans.ledger import PlanLedger
 from workspace.recall import Recall
 from workspace.rememberer import Rememberer
 from workspace.remembering import Remembering

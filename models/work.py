@@ -78,9 +78,9 @@ class Run(Base, WithId, WithCreated, TenantOwned):
     usage: Mapped[Json] = mapped_column(default=dict)
     """`{prompt_tokens, completion_tokens, total_tokens, cost_usd}`; `cost_usd` is null where a price is unknown."""
     plan: Mapped[Json | None] = mapped_column()
-    """The plan of an orchestrated run, see `workspace.plan_view.PlanView`."""
+    """The plan of an orchestrated run, see `workspace.plans.view.PlanView`."""
     outcome: Mapped[Json | None] = mapped_column()
-    """What became of the plan, see `workspace.plan_view.PlanOutcome`."""
+    """What became of the plan, see `workspace.plans.view.PlanOutcome`."""
     retry_of: Mapped[UUID | None] = mapped_column()
     """The run of which this one does again what failed."""
     message_of: Mapped[UUID | None] = mapped_column()

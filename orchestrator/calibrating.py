@@ -16,7 +16,7 @@ from orchestrator.plans.calibration import Judged
 from orchestrator.plans.spread import Spread
 from workspace.metrics import ESTIMATE_RATIO
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanOutcome, PlanSource, PlanView, Range
+from workspace.plans.view import PlanOutcome, PlanSource, PlanView, Range
 
 AT_ONCE = 20
 """Plans in memory at a time: one may have a quarter of a million characters."""

@@ -16,13 +16,13 @@ from celery.canvas import Signature
 from workspace.agent_bus import AgentBus, agent_queue
 from workspace.ledger import QueuedTask
 from workspace.names import QueueName, TaskName, WorkspaceKey
-from workspace.plan_edges import Arrival, FollowUps, Join
+from workspace.plans.edges import Arrival, FollowUps, Join
 
 log = structlog.get_logger(__name__)
 
 
 class Chords:
-    """Sends what follows the end of tasks of a plan. Implements `workspace.plan_edges.Edges`."""
+    """Sends what follows the end of tasks of a plan. Implements `workspace.plans.edges.Edges`."""
 
     def __init__(self, app: Any, bus: AgentBus, *, needed: Callable[[WorkspaceKey, UUID], object]) -> None:
         """Take what it needs.

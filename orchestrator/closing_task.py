@@ -29,9 +29,9 @@ from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.ledger import StartedTask
 from workspace.llm import ModelClient, ModelRequest
 from workspace.patience import patiently
-from workspace.plan_outcome import is_planned, outcome_of, usage_of
-from workspace.plan_rows import tasks_of
-from workspace.plan_view import PlanOutcome, PlanView
+from workspace.plans.outcome import is_planned, outcome_of, usage_of
+from workspace.plans.rows import tasks_of
+from workspace.plans.view import PlanOutcome, PlanView
 from workspace.progress import Backoff, Progress
 from workspace.task_end import scope_of
 from workspace.task_waits import TaskWaits

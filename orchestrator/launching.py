@@ -26,10 +26,10 @@ from workspace.ledger import StartedTask
 from workspace.ledger_statements import CANCEL_REASON
 from workspace.names import CLOSING_ID, ORCHESTRATOR
 from workspace.own_task import is_own
-from workspace.plan_edges import Edges, FollowUps, Join
-from workspace.plan_rows import follow, queued
-from workspace.plan_telling import tell_skipped
-from workspace.plan_view import PlanTask, PlanView
+from workspace.plans.edges import Edges, FollowUps, Join
+from workspace.plans.rows import follow, queued
+from workspace.plans.telling import tell_skipped
+from workspace.plans.view import PlanTask, PlanView
 
 
 class _Launched(NamedTuple):

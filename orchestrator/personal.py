@@ -20,7 +20,7 @@ from workspace.events import Usage
 from workspace.history import PastMessage
 from workspace.interruptible import Watch
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanSource, PlanView
+from workspace.plans.view import PlanSource, PlanView
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from workspace.approvals.history import shown_status
 from workspace.approvals.manager import ApprovalManager
 from workspace.errors import InputMistake, InvalidParts
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanView
+from workspace.plans.view import PlanView
 from workspace.tools.registry import ToolRegistry
 
 MOST_GRANTS = 20

@@ -21,7 +21,7 @@ from workspace.events import Payload, PlanRequest
 from workspace.ledger import StartedTask
 from workspace.metrics import APPROVALS_ASKED
 from workspace.names import ORCHESTRATOR
-from workspace.plan_view import PlanView
+from workspace.plans.view import PlanView
 from workspace.tools.digest import digest
 from workspace.tools.risk import RiskLevel, highest_risk
 

@@ -13,7 +13,7 @@ from workspace.events import Usage
 from workspace.history import PastMessage
 from workspace.interruptible import Watch
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanSource
+from workspace.plans.view import PlanSource
 
 
 @dataclass(frozen=True, kw_only=True)

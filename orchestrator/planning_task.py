@@ -26,7 +26,7 @@ from workspace.interruptible import LONGEST_SLICE, Interrupted, StopSignal, Watc
 from workspace.ledger import Ledger, StartedTask
 from workspace.names import ORCHESTRATOR
 from workspace.patience import patiently
-from workspace.plan_view import PlanSource, PlanView
+from workspace.plans.view import PlanSource, PlanView
 from workspace.task_end import scope_of
 from workspace.tools.transcript import WaitReason
 

@@ -20,7 +20,7 @@ from workspace.errors import NotFound, RunNotRetryable
 from workspace.idempotency import Repeat, Repeated, find_repeat
 from workspace.intake import Accepted
 from workspace.names import ORCHESTRATOR, WorkspaceKey
-from workspace.plan_view import PlanDuration, PlanSource, PlanTask, PlanView, Range
+from workspace.plans.view import PlanDuration, PlanSource, PlanTask, PlanView, Range
 from workspace.requested import request_of
 from workspace.retry_intake import RETRYABLE, Again, RetryIntake
 

@@ -27,9 +27,9 @@ from workspace.events import (
 from workspace.ledger import QueuedTask, StartedTask, release_next
 from workspace.names import ORCHESTRATOR
 from workspace.own_task import is_own
-from workspace.plan_outcome import outcome_of, usage_of
-from workspace.plan_rows import tasks_of
-from workspace.plan_view import PlanOutcome, PlanView
+from workspace.plans.outcome import outcome_of, usage_of
+from workspace.plans.rows import tasks_of
+from workspace.plans.view import PlanOutcome, PlanView
 
 
 @dataclass(frozen=True, kw_only=True)

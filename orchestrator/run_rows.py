@@ -18,8 +18,8 @@ from workspace.events import Usage
 from workspace.interruptible import Interrupted
 from workspace.ledger import StartedTask
 from workspace.own_task import is_own
-from workspace.plan_standing import stand
-from workspace.plan_view import PlanView
+from workspace.plans.standing import stand
+from workspace.plans.view import PlanView
 
 
 class Standing(NamedTuple):

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workspace.briefs import cut, share
 from workspace.data_lines import data_line
 from workspace.history import PastMessage, prompt
-from workspace.plan_view import TaskOutcomeView
+from workspace.plans.briefs import cut, share
+from workspace.plans.view import TaskOutcomeView
 
 MOST_RESULTS = 120_000
 """Characters of all results together, some 30,000 tokens; what is longer is cut in its middle."""

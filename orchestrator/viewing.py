@@ -13,7 +13,7 @@ from orchestrator.plans.plan_estimate import PlanEstimate
 from orchestrator.plans.spread import Spread
 from orchestrator.plans.task_estimate import TaskEstimate
 from workspace.names import CLOSING_ID
-from workspace.plan_view import PlanDuration, PlanSource, PlanTask, PlanView, Range
+from workspace.plans.view import PlanDuration, PlanSource, PlanTask, PlanView, Range
 
 
 def plan_view(plan: Plan, source: PlanSource, estimate: PlanEstimate, team: Sequence[TeamMember]) -> PlanView:

@@ -11,8 +11,8 @@ from models.statuses import CancelReason, RunMode, TaskStatus
 from workspace.approvals.closing import close_tasks
 from workspace.cancellation import EndedPart, Ending, end_runs, lock_tasks
 from workspace.names import WorkspaceKey
-from workspace.plan_rows import follow
-from workspace.plan_standing import stand
+from workspace.plans.rows import follow
+from workspace.plans.standing import stand
 
 
 def end_work_of_agent(session: Session, key: WorkspaceKey, agent_id: UUID) -> Ending:

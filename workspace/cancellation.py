@@ -19,15 +19,15 @@ from models import Run, Task, Workspace, utc_now
 from models.statuses import CancelReason, RunMode, RunStatus, TaskStatus, WorkspaceState
 from models.tenancy import Database
 from workspace.approvals.closing import ClosedApproval, close_tasks
-from workspace.ended_plan import EndedPlan
 from workspace.errors import AgentDeleted, Cancelled, DeadlineExceeded, NotFound, RunFailure
 from workspace.events import Failure
 from workspace.ledger import QueuedTask, release_next
 from workspace.leftovers import KeptText, keep_text, keep_usage
 from workspace.names import WorkspaceKey
-from workspace.plan_edges import FollowUps
-from workspace.plan_outcome import outcome_of
-from workspace.plan_view import PlanOutcome
+from workspace.plans.edges import FollowUps
+from workspace.plans.ended import EndedPlan
+from workspace.plans.outcome import outcome_of
+from workspace.plans.view import PlanOutcome
 
 _DETAILS: Final = {
     CancelReason.REQUESTED: "The run was cancelled.",

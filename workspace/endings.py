@@ -10,7 +10,7 @@ from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope, RunCancelled, RunFailed, TaskCancelled
 from workspace.metrics import RUNS_CANCELLED
 from workspace.names import WorkspaceKey
-from workspace.plan_afterwards import PlanAfterwards
+from workspace.plans.afterwards import PlanAfterwards
 from workspace.user_cap import UserCap
 
 

@@ -26,7 +26,7 @@ from models.statuses import (
 from workspace.errors import ErrorCode, RunFailure
 from workspace.memory.memories import InteractionType
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanOutcome, PlanView
+from workspace.plans.view import PlanOutcome, PlanView
 
 
 class EventType(StrEnum):

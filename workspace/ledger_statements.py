@@ -219,7 +219,7 @@ _ended_part = (
 SETTLE_PART = TenantStatement(
     select(_ended_part.c.run_id, RUNNING.label("running"), WAITS_FOR_CAP.label("waits_for_cap"))
 )
-"""The end of one task of a plan: its run goes on, or ends by what `workspace.plan_standing` finds."""
+"""The end of one task of a plan: its run goes on, or ends by what `workspace.plans.standing` finds."""
 
 _requeued_task = (
     update(_tasks)

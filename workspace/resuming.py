@@ -13,7 +13,7 @@ from workspace.attachable import consumer_of
 from workspace.broadcast import Broadcaster, Change
 from workspace.ledger import QueuedTask
 from workspace.names import WorkspaceKey
-from workspace.plan_standing import stand
+from workspace.plans.standing import stand
 
 _OPEN = ToolCallStatus.active()
 

@@ -5,11 +5,11 @@ from typing import Protocol
 
 from models import utc_now
 from workspace.approvals.closing import ClosedApproval
-from workspace.ended_plan import EndedPlan
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope, Payload
 from workspace.ledger import QueuedTask, StartedTask
-from workspace.plan_edges import FollowUps
+from workspace.plans.edges import FollowUps
+from workspace.plans.ended import EndedPlan
 from workspace.runner import Failed, Final
 
 

@@ -1,7 +1,7 @@
 """An agent's task on its node: start, context, agent, end, and the events that tell of each.
 
 Three commits a message (the accept was the first), and no session is held open while the model is waited for. How a
-task ends depends on what it is a part of: `workspace.direct_end`, `workspace.plan_end`.
+task ends depends on what it is a part of: `workspace.direct_end`, `workspace.plans.end`.
 """
 
 import itertools
@@ -18,7 +18,6 @@ from settings import Settings
 from workspace.agent_bus import AgentBus
 from workspace.agent_config import AgentConfig
 from workspace.agent_health import AgentHealth
-from workspace.briefs import asked_of, conversation_of
 from workspace.cancellation import failure_of
 from workspace.errors import AgentDeleted, Cancelled, InternalFailure, WorkerShutdown
 from workspace.event_publisher import EventPublisher
@@ -29,6 +28,7 @@ from workspace.ledger import HeldBack, Host, Ledger, QueuedTask, StartedTask
 from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
 from workspace.names import WorkspaceKey
 from workspace.patience import patiently
+from workspace.plans.briefs import asked_of, conversation_of
 from workspace.progress import Backoff
 from workspace.recall import Recall
 from workspace.recollection import to_row, with_memories

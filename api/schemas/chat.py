@@ -16,7 +16,7 @@ from workspace.chat_store import Outcome, RunView, SessionView
 from workspace.events import Failure, Usage
 from workspace.explanations import WaitCode, Why
 from workspace.intake import OnBusy
-from workspace.plan_view import PlanOutcome, PlanView
+from workspace.plans.view import PlanOutcome, PlanView
 
 
 class SessionRequest(RequestModel):

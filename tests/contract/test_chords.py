@@ -21,7 +21,7 @@ from tests.support.stack import Stack
 from workspace.agent_bus import AgentBus, agent_queue
 from workspace.ledger import QueuedTask
 from workspace.names import ORCHESTRATOR, TaskName, WorkspaceKey
-from workspace.plan_edges import Arrival, FollowUps, Join
+from workspace.plans.edges import Arrival, FollowUps, Join
 
 pytestmark = pytest.mark.stack
 

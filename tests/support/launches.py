@@ -12,7 +12,7 @@ from orchestrator.plans.graph import PlanGraph
 from orchestrator.plans.plan import Plan
 from workspace.ledger import Host, StartedTask
 from workspace.names import ORCHESTRATOR, PLANNING_ID, WorkspaceKey
-from workspace.plan_view import PlanDuration, PlanSource, PlanTask, PlanView, Range
+from workspace.plans.view import PlanDuration, PlanSource, PlanTask, PlanView, Range
 
 NO_TIME = Range(p50=0, p90=0)
 

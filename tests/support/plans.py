@@ -6,7 +6,7 @@ from uuid import UUID
 from models import new_id
 from orchestrator.plans.mermaid import mermaid
 from orchestrator.plans.plan import Plan, PlannedTask
-from workspace.plan_view import PlanDuration, PlanSource, PlanTask, PlanView, Range
+from workspace.plans.view import PlanDuration, PlanSource, PlanTask, PlanView, Range
 
 ONE = Range(p50=1, p90=2)
 

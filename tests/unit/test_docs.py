@@ -18,7 +18,7 @@ from devstack import banner
 from models.statuses import RunStatus
 from orchestrator.config import OrchestratorConfig
 from orchestrator.history import SAMPLES
-from orchestrator.plan_prompt import MOST_ROSTER
+from orchestrator.planner.prompt import MOST_ROSTER
 from orchestrator.plans.plan import MAX_DEPTH, MAX_INSTRUCTION, MAX_RATIONALE, MAX_TASKS, MAX_WHY, Plan
 from orchestrator.plans.task_estimate import PRIOR_INPUT_SHARE, PRIOR_SAMPLES, PRIOR_SECONDS, PRIOR_TOKENS
 from orchestrator.plans.validation import validate
@@ -29,7 +29,7 @@ from workspace.events import Envelope, Failure, Payload, Usage
 from workspace.health import DEGRADING, ReasonCode
 from workspace.memory.memories import InteractionType, Memory, Point, Provenance, VectorSpace
 from workspace.memory.transfer import of_line, to_line
-from workspace.plan_view import PlanSource
+from workspace.plans.view import PlanSource
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"

@@ -18,7 +18,6 @@ from workspace.announcements import mark_announced
 from workspace.approvals.closing import ClosedApproval, close_tasks
 from workspace.cancellation import end_status, failure_of
 from workspace.claims import Claims
-from workspace.ended_plan import EndedPlan
 from workspace.errors import DeadlineExceeded, RunFailure, WorkerLost
 from workspace.event_publisher import EventPublisher
 from workspace.events import AlertKind, EventScope, Failure, Payload, RunCancelled, RunFailed, TaskCancelled, TaskFailed
@@ -27,10 +26,11 @@ from workspace.ledger import QueuedTask, release_next, settle_run
 from workspace.leftovers import keep_usage
 from workspace.metrics import TASKS_SETTLED
 from workspace.names import ORCHESTRATOR, WorkspaceKey
-from workspace.plan_afterwards import PlanAfterwards
-from workspace.plan_edges import FollowUps
-from workspace.plan_rows import follow
-from workspace.plan_standing import stand
+from workspace.plans.afterwards import PlanAfterwards
+from workspace.plans.edges import FollowUps
+from workspace.plans.ended import EndedPlan
+from workspace.plans.rows import follow
+from workspace.plans.standing import stand
 from workspace.sweeping.sweeper import BATCH
 from workspace.user_cap import UserCap
 

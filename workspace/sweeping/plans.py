@@ -12,9 +12,9 @@ from models import Task, utc_now
 from models.statuses import TaskStatus
 from models.tenancy import Database
 from workspace.names import WorkspaceKey
-from workspace.plan_edges import Edges, FollowUps, Join
-from workspace.plan_rows import arrivals, enqueue, queued, settled
-from workspace.plan_standing import stand
+from workspace.plans.edges import Edges, FollowUps, Join
+from workspace.plans.rows import arrivals, enqueue, queued, settled
+from workspace.plans.standing import stand
 from workspace.sweeping.sweeper import BATCH
 
 UNDER_WAY = timedelta(seconds=5)

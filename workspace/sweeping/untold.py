@@ -13,7 +13,7 @@ from workspace.errors import CodelabError
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope, Failure, Payload, RunCancelled, RunCompleted, RunFailed, Usage
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanOutcome
+from workspace.plans.view import PlanOutcome
 from workspace.sweeping.sweeper import BATCH
 
 UNANNOUNCED_AFTER = timedelta(seconds=10)

@@ -22,7 +22,7 @@ from workspace.interruptible import Interrupted
 from workspace.ledger import StartedTask
 from workspace.ledger_statements import CANCEL_REASON
 from workspace.own_task import is_own
-from workspace.plan_standing import stand
+from workspace.plans.standing import stand
 from workspace.tools.digest import digest
 from workspace.tools.errors import ToolErrorCode
 from workspace.tools.results import ToolResult

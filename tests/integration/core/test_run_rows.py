@@ -16,7 +16,7 @@ from workspace.errors import Cancelled, PlanRejected, WorkerLost
 from workspace.events import Usage
 from workspace.interruptible import Interrupted
 from workspace.ledger import StartedTask
-from workspace.plan_view import PlanView
+from workspace.plans.view import PlanView
 
 pytestmark = pytest.mark.stack
 

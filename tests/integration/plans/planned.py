@@ -18,7 +18,7 @@ from tests.support.plans import view_of
 from tests.support.rows import user_id
 from workspace.ledger import Host, StartedTask
 from workspace.names import CLOSING_ID, ORCHESTRATOR, PLANNING_ID, WorkspaceKey
-from workspace.plan_view import PlanView
+from workspace.plans.view import PlanView
 
 TIMEOUT = 300
 REQUEST = "Look it up and write it down."

@@ -7,7 +7,7 @@ from tests.integration.plans.launched import Launcher, chain, in_order
 from tests.support.api import ApiClient
 from tests.support.launches import Wanted, random_tasks
 from tests.support.standin import Standin
-from workspace.briefs import CLOSING, OPENING
+from workspace.plans.briefs import CLOSING, OPENING
 
 pytestmark = pytest.mark.stack
 

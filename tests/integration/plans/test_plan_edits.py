@@ -15,7 +15,7 @@ from tests.integration.plans.planned import CHAIN, PlannedRun, planned
 from tests.integration.plans.test_plan_approvals import approval, confirm, went_on
 from tests.support.answers import error
 from tests.support.api import ApiClient
-from workspace.plan_view import PlanView
+from workspace.plans.view import PlanView
 
 pytestmark = pytest.mark.stack
 

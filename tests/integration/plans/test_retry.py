@@ -19,7 +19,7 @@ from tests.support.answers import error
 from tests.support.api import ApiClient
 from tests.support.standin import Standin
 from workspace.names import PLANNING_ID
-from workspace.plan_view import PlanSource, PlanView, Range
+from workspace.plans.view import PlanSource, PlanView, Range
 from workspace.requested import request_of
 
 pytestmark = pytest.mark.stack

@@ -9,7 +9,7 @@ from devstack.standin.answer import compose
 from devstack.standin.conversation import Conversation
 from devstack.standin.rules import Rule, RuleBook
 from devstack.standin.script import Script, ScriptError
-from orchestrator.plan_prompt import planning_messages, repair_messages
+from orchestrator.planner.prompt import planning_messages, repair_messages
 from orchestrator.plans.plan import Plan
 from orchestrator.plans.schema import RESPONSE_FORMAT
 from orchestrator.plans.validation import validate

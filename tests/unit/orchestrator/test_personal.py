@@ -22,7 +22,7 @@ from workspace.events import Usage
 from workspace.history import PastMessage
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanSource
+from workspace.plans.view import PlanSource
 
 KEY = WorkspaceKey(UUID(int=1), UUID(int=2))
 HELPER = TeamMember(agent_id=UUID(int=3), version=7, model="m", roster=RosterAgent("helper"))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.statuses import MessageRole
-from orchestrator.plan_cache import digest_of
-from orchestrator.plan_prompt import planning_messages
+from orchestrator.planner.cache import digest_of
+from orchestrator.planner.prompt import planning_messages
 from orchestrator.planning import PlanningRequest
 from tests.unit.orchestrator.planning_requests import MESSAGE, member, planning_request, said
 from workspace.names import WorkspaceKey

@@ -11,7 +11,7 @@ from orchestrator.plan_approvals import PlanApprovals, plan_digest
 from orchestrator.planning import TeamMember
 from orchestrator.plans.roster import RosterAgent
 from tests.support.plans import view_of
-from workspace.plan_view import PlanView, Range
+from workspace.plans.view import PlanView, Range
 from workspace.tools.catalogue import CATALOGUE
 from workspace.tools.risk import RiskLevel, get_risk_level, highest_risk
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.statuses import MessageRole
-from orchestrator.plan_prompt import MOST_REPEATED, MOST_ROSTER, planning_messages, repair_messages
+from orchestrator.planner.prompt import MOST_REPEATED, MOST_ROSTER, planning_messages, repair_messages
 from orchestrator.planning import PlanningRequest
 from orchestrator.plans.mistakes import MistakeCode, PlanMistake
 from orchestrator.plans.plan import PlannedTask

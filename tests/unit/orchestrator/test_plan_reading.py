@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.plan_reading import read_plan
+from orchestrator.planner.reading import read_plan
 from orchestrator.plans.mistakes import MistakeCode, Mistakes, told
 from orchestrator.plans.plan import Plan
 from tests.unit.orchestrator.graphs import AGENTS, plans, task

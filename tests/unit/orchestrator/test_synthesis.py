@@ -6,7 +6,7 @@ from uuid import UUID
 from models.statuses import MessageRole, TaskStatus
 from orchestrator.synthesis import CLOSING, MOST_RESULTS, OPENING, Result, plain_answer, synthesis_prompt
 from workspace.history import PastMessage
-from workspace.plan_view import TaskOutcomeView
+from workspace.plans.view import TaskOutcomeView
 
 ASKED = [PastMessage(MessageRole.USER, "earlier"), PastMessage(MessageRole.USER, "Write it.")]
 

@@ -20,7 +20,7 @@ from orchestrator.viewing import drawn, plan_of, plan_view
 from tests.unit.orchestrator.graphs import AGENTS, plans
 from tests.unit.orchestrator.graphs import plan_of as made_plan
 from workspace.names import CLOSING_ID
-from workspace.plan_view import PlanSource, PlanView, Range
+from workspace.plans.view import PlanSource, PlanView, Range
 
 TEAM = [
     TeamMember(agent_id=uuid4(), version=1, model="m", roster=RosterAgent(name, (f"of {name}",))) for name in AGENTS

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from models.statuses import MessageRole
 from tests.unit.workspace.test_task_run import a_task
-from workspace.briefs import CLOSING, OPENING, asked_of, brief, conversation_of, cut, share
 from workspace.history import PastMessage
 from workspace.ledger import GivenResult
+from workspace.plans.briefs import CLOSING, OPENING, asked_of, brief, conversation_of, cut, share
 
 
 def lines(text: str) -> list[dict[str, object]]:

@@ -8,8 +8,8 @@ import pytest
 import redis
 from prometheus_client import REGISTRY
 
-from orchestrator.plan_cache import PlanCache
-from orchestrator.planner import ModelPlanner
+from orchestrator.planner.cache import PlanCache
+from orchestrator.planner.model_planner import ModelPlanner
 from settings import Settings, load_settings
 from tests.support.stack import Stack
 from workspace.llm import ModelClient

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from models.statuses import MessageRole
-from orchestrator.plan_cache import digest_of
-from orchestrator.plan_prompt import planning_messages
-from orchestrator.planner import ModelPlanner
+from orchestrator.planner.cache import digest_of
+from orchestrator.planner.model_planner import ModelPlanner
+from orchestrator.planner.prompt import planning_messages
 from orchestrator.planning import Planned, PlanningRequest
 from orchestrator.plans.plan import Plan
 from settings import Settings
@@ -24,7 +24,7 @@ from tests.unit.orchestrator.graphs import task
 from tests.unit.orchestrator.planning_requests import TEAM, planning_request, said, written
 from workspace.interruptible import StopSignal, Watch
 from workspace.names import WorkspaceKey
-from workspace.plan_view import PlanSource
+from workspace.plans.view import PlanSource
 from workspace.usage import NO_USAGE
 
 pytestmark = pytest.mark.stack

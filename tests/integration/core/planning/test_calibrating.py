@@ -14,7 +14,7 @@ from orchestrator.calibrating import Calibrations, observe
 from orchestrator.plans.calibration import Judged, calibration
 from orchestrator.plans.spread import Spread
 from tests.integration.core.world import World, make_world
-from workspace.plan_view import (
+from workspace.plans.view import (
     PlanDuration,
     PlanOutcome,
     PlanSource,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from models.statuses import MessageRole
-from orchestrator.planner import ModelPlanner
+from orchestrator.planner.model_planner import ModelPlanner
 from orchestrator.planning import Planned, PlanningRequest
 from orchestrator.plans.fallback import fallback_plan
 from orchestrator.plans.plan import Plan
@@ -21,7 +21,7 @@ from tests.unit.orchestrator.graphs import task
 from tests.unit.orchestrator.planning_requests import in_a_row, planning_request, said, written
 from workspace.errors import Cancelled, DeadlineExceeded, RunFailure, WorkerShutdown
 from workspace.interruptible import Interrupted, StopSignal, Watch
-from workspace.plan_view import PlanSource
+from workspace.plans.view import PlanSource
 from workspace.usage import NO_USAGE
 
 pytestmark = pytest.mark.stack

@@ -19,8 +19,8 @@ from workspace.errors import InternalFailure
 from workspace.events import Failure, Usage
 from workspace.ledger import HeldBack, StartedTask
 from workspace.names import CLOSING_ID, PLANNING_ID
-from workspace.plan_edges import FollowUps, Join
-from workspace.plan_ledger import PlanLedger, SettledPart
+from workspace.plans.edges import FollowUps, Join
+from workspace.plans.ledger import PlanLedger, SettledPart
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 pytestmark = pytest.mark.stack

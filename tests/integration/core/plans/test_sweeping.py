@@ -9,7 +9,7 @@ from models.statuses import RunStatus, TaskStatus
 from tests.integration.core.plans.test_rows import Launched, launched
 from tests.integration.core.sweeping.parts import Deployment
 from workspace.names import CLOSING_ID, PLANNING_ID
-from workspace.plan_edges import Join
+from workspace.plans.edges import Join
 from workspace.sweeping.plans import StuckPlans
 
 pytestmark = pytest.mark.stack

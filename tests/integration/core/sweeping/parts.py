@@ -22,8 +22,8 @@ from workspace.intake import Accepted
 from workspace.leases import Leases
 from workspace.ledger import QueuedTask
 from workspace.names import WorkspaceKey
-from workspace.plan_afterwards import PlanAfterwards
-from workspace.plan_edges import Arrival, FollowUps, Join
+from workspace.plans.afterwards import PlanAfterwards
+from workspace.plans.edges import Arrival, FollowUps, Join
 from workspace.sweeping.lost_hosts import LostHosts
 from workspace.sweeping.outbox import Outbox
 from workspace.sweeping.overdue import Overdue

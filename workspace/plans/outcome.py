@@ -7,7 +7,7 @@ from models import Run, Task
 from models.statuses import TaskStatus
 from workspace.events import Usage
 from workspace.names import ORCHESTRATOR
-from workspace.plan_view import PlanOutcome, PlanView, TaskOutcomeView
+from workspace.plans.view import PlanOutcome, PlanView, TaskOutcomeView
 from workspace.usage import NO_USAGE, total
 
 BY_THEMSELVES = frozenset({TaskStatus.FAILED, TaskStatus.CANCELLED})

@@ -6,13 +6,13 @@ from models import utc_now
 from models.statuses import TaskStatus
 from models.tenancy import Database
 from workspace.approvals.closing import ClosedApproval, close_tasks
-from workspace.ended_plan import EndedPlan
 from workspace.events import Failure, Usage
 from workspace.ledger import StartedTask, own
 from workspace.ledger_statements import SETTLE_PART
-from workspace.plan_edges import FollowUps
-from workspace.plan_rows import follow
-from workspace.plan_standing import stand
+from workspace.plans.edges import FollowUps
+from workspace.plans.ended import EndedPlan
+from workspace.plans.rows import follow
+from workspace.plans.standing import stand
 
 
 class SettledPart(NamedTuple):

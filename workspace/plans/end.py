@@ -6,8 +6,8 @@ from workspace.errors import Cancelled
 from workspace.events import Failure, Payload, TaskCancelled, TaskCompleted, TaskFailed
 from workspace.ledger import StartedTask
 from workspace.patience import patiently
-from workspace.plan_afterwards import PlanAfterwards
-from workspace.plan_ledger import PlanLedger, SettledPart
+from workspace.plans.afterwards import PlanAfterwards
+from workspace.plans.ledger import PlanLedger, SettledPart
 from workspace.runner import Failed, Final
 from workspace.task_end import Written, seconds_of
 

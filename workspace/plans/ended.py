@@ -7,7 +7,7 @@ from models.statuses import RunMode, RunStatus
 from workspace.errors import CodelabError
 from workspace.events import Failure, Payload, RunCancelled, RunCompleted, RunFailed, Usage
 from workspace.ledger import QueuedTask
-from workspace.plan_view import PlanOutcome
+from workspace.plans.view import PlanOutcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ from enum import StrEnum
 
 import structlog
 
-from orchestrator.plan_cache import PlanCache, digest_of
-from orchestrator.plan_prompt import Message, planning_messages, repair_messages
-from orchestrator.plan_reading import read_plan
+from orchestrator.planner.cache import PlanCache, digest_of
+from orchestrator.planner.prompt import Message, planning_messages, repair_messages
+from orchestrator.planner.reading import read_plan
 from orchestrator.planning import Planned, PlanningRequest
 from orchestrator.plans.fallback import fallback_plan
 from orchestrator.plans.mistakes import Mistakes
@@ -24,7 +24,7 @@ from workspace.events import Usage
 from workspace.interruptible import Interrupted, StageWatch, Watch
 from workspace.llm import ModelClient, ModelRequest
 from workspace.metrics import PLANNING_FAILURES, PLANNING_SECONDS, PLANS_MADE
-from workspace.plan_view import PlanSource
+from workspace.plans.view import PlanSource
 from workspace.usage import NO_USAGE, total
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import redis
 import structlog
 
-from orchestrator.plan_prompt import Message
+from orchestrator.planner.prompt import Message
 from orchestrator.planning import PlanningRequest
 from orchestrator.plans.plan import Plan
 from workspace.metrics import PLAN_CACHE_LOOKUPS

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from workspace.agent_bus import AgentBus
-from workspace.ended_plan import EndedPlan
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope
 from workspace.names import WorkspaceKey
-from workspace.plan_edges import Edges, FollowUps
-from workspace.plan_telling import tell_skipped
+from workspace.plans.edges import Edges, FollowUps
+from workspace.plans.ended import EndedPlan
+from workspace.plans.telling import tell_skipped
 
 
 class PlanAfterwards:

@@ -1,4 +1,4 @@
-"""The rows of a plan move on: what follows when tasks of it end. How its run stands then: `workspace.plan_standing`.
+"""The rows of a plan move on: what follows when tasks of it end. How its run stands then: `workspace.plans.standing`.
 
 All of it happens in the caller's transaction, and is worked out from the rows alone: `follows` has the edges. Whoever
 comes here has locked the tasks that ended, or all active ones of the run. What depends on them has higher ids, so tasks
@@ -15,8 +15,8 @@ from models import Task, utc_now
 from models.statuses import TaskStatus
 from workspace.ledger import QueuedTask
 from workspace.names import CLOSING_ID, WorkspaceKey
-from workspace.plan_edges import Arrival, FollowUps, SkippedTask
-from workspace.plan_outcome import WITHOUT_RESULT, causes
+from workspace.plans.edges import Arrival, FollowUps, SkippedTask
+from workspace.plans.outcome import WITHOUT_RESULT, causes
 
 
 def tasks_of(session: Session, run_id: UUID) -> Sequence[Task]:

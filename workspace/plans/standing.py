@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 from models import Json, Run, Task, utc_now
 from models.statuses import CancelReason, RunStatus, TaskStatus
 from workspace.cancellation import end_status, failure_of
-from workspace.ended_plan import EndedPlan
 from workspace.errors import CodelabError
 from workspace.events import Failure
 from workspace.ledger import release_next
 from workspace.names import ORCHESTRATOR, WorkspaceKey
-from workspace.plan_outcome import WITHOUT_RESULT, is_planned, outcome_of, usage_of
-from workspace.plan_rows import tasks_of
+from workspace.plans.ended import EndedPlan
+from workspace.plans.outcome import WITHOUT_RESULT, is_planned, outcome_of, usage_of
+from workspace.plans.rows import tasks_of
 
 _MOVING = frozenset({TaskStatus.HELD, TaskStatus.QUEUED, TaskStatus.RUNNING})
 """Statuses of tasks that go on without anybody's answer."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope
-from workspace.plan_edges import SkippedTask
+from workspace.plans.edges import SkippedTask
 
 
 def tell_skipped(publisher: EventPublisher, skipped: Iterable[SkippedTask]) -> None:
