@@ -24,6 +24,7 @@ RUN install --directory --owner=10001 --group=10001 --mode=0700 /data
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /app
 COPY settings.py bootstrap.py celeryconfig.py ./
+COPY wiring wiring
 COPY models models
 COPY workspace workspace
 COPY orchestrator orchestrator

@@ -1,4 +1,4 @@
-"""What a node is made of; `bootstrap` puts it together."""
+"""What a node is made of; `bootstrap` and `wiring` put it together."""
 
 from dataclasses import dataclass
 

@@ -180,9 +180,10 @@ def test_what_the_tools_hand_to_the_runner_is_data() -> None:
 # -- doors -------------------------------------------------------------------------------------------------------
 
 BEHIND_THE_DOOR = {
-    "bootstrap.py",
     "tasks/node.py",
     "tasks/node_parts.py",
+    "wiring/hosting.py",
+    "wiring/tools.py",
     "workspace/sandbox/directory.py",
     "workspace/sandbox/identity.py",
     "workspace/sandbox/limits.py",
@@ -195,7 +196,7 @@ sandbox at the start, whose type says what a tool is handed, who gives a command
 
 @functools.cache
 def production() -> tuple[tuple[str, ast.Module], ...]:
-    return (*modules(*LAYERS), ("bootstrap.py", ast.parse((ROOT / "bootstrap.py").read_text())))
+    return (*modules(*LAYERS, "wiring"), ("bootstrap.py", ast.parse((ROOT / "bootstrap.py").read_text())))
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -251,8 +252,8 @@ def test_a_tools_function_is_called_in_one_place() -> None:
 
 def test_only_the_executor_hands_a_tool_its_resources() -> None:
     assert callers_of("ToolUse") == {"workspace/tools/executor.py"}
-    assert callers_of("Resources") == {"bootstrap.py"}
-    assert callers_of("ToolExecutor") == {"bootstrap.py"}
+    assert callers_of("Resources") == {"wiring/tools.py"}
+    assert callers_of("ToolExecutor") == {"wiring/tools.py"}
 
 
 def test_only_a_tasks_tools_ask_the_executor() -> None:

@@ -18,6 +18,7 @@ from models.tenancy import Database
 from settings import Settings
 from tests.integration.core.world import HOST, World
 from tests.support.reachable import reachable
+from wiring.core import build_core
 from workspace.intake import Accepted
 from workspace.interruptible import StopSignal
 from workspace.ledger import Host
@@ -80,7 +81,7 @@ class LoneNode:
     node: Any = None
 
     def __post_init__(self) -> None:
-        self.web = bootstrap._core(self.settings, self.outgoing, application_name="lone-web", memories=None)
+        self.web = build_core(self.settings, self.outgoing, application_name="lone-web", memories=None)
         self.world.change_agent(config={"name": "helper", "tools": list(TOOLS)})
         self.start_anew()
 
