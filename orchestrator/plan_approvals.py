@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import ApprovalRequest, UserAgent, new_id, utc_now
+from models import ApprovalRequest, Json, UserAgent, new_id, utc_now
 from models.statuses import ApprovalStatus, ApprovalType
 from orchestrator.config import OrchestratorConfig, PlanApproval
 from orchestrator.planning import TeamMember
@@ -86,7 +86,6 @@ class PlanApprovals:
         tools = _tools_of(session, view)
         risk = max(map(highest_risk, {name for names in tools.values() for name in names}), default=RiskLevel.LOW)
         now = utc_now()
-        plan = view.model_dump(mode="json")
         approval = ApprovalRequest(
             id=new_id(),
             project_id=task.key.project_id,
@@ -96,21 +95,7 @@ class PlanApprovals:
             tool_call_id=None,
             type=ApprovalType.PLAN,
             status=ApprovalStatus.PENDING,
-            payload={
-                "plan": plan,
-                "tools": {name: list(names) for name, names in tools.items()},
-                "tool": None,
-                "arguments": {
-                    "tasks": len(view.tasks),
-                    "estimated_cost": plan["estimated_cost"],
-                    "estimated_duration": plan["estimated_duration"]["parallel"],
-                },
-                "risk": risk.value,
-                "reasons": list(reasons),
-                "agent_id": None,
-                "agent_name": ORCHESTRATOR,
-                "ask": 1,
-            },
+            payload=_payload(view, tools, risk, reasons),
             digest=plan_digest(view),
             created_at=now,
             timeout=self._timeout,
@@ -165,6 +150,26 @@ def _approved(approval: ApprovalRequest) -> Approved | Declined:
     if plan_digest(asked) != approval.digest:
         return Declined(InternalFailure("The plan is not the one that was approved, so it was not carried out."))
     return Approved(PlanView.model_validate(approval.answer["plan"]) if approval.answer else asked)
+
+
+def _payload(view: PlanView, tools: Tools, risk: RiskLevel, reasons: Sequence[str]) -> Json:
+    """Return what the owner is shown; it has the fields of a tool call's, too."""
+    plan = view.model_dump(mode="json")
+    return {
+        "plan": plan,
+        "tools": {name: list(names) for name, names in tools.items()},
+        "tool": None,
+        "arguments": {
+            "tasks": len(view.tasks),
+            "estimated_cost": plan["estimated_cost"],
+            "estimated_duration": plan["estimated_duration"]["parallel"],
+        },
+        "risk": risk.value,
+        "reasons": list(reasons),
+        "agent_id": None,
+        "agent_name": ORCHESTRATOR,
+        "ask": 1,
+    }
 
 
 def _tools_of(session: Session, view: PlanView) -> Tools:

@@ -171,13 +171,7 @@ class Intake:
                 target=target,
                 interrupted=interrupted,
             )
-            try:
-                _write(session, key, message, accepted)
-            except IntegrityError as error:
-                if message.repeat and isinstance(error.orig, UniqueViolation):
-                    # Only the key can be there already, and in this session it was looked for: it is another's.
-                    raise IdempotencyConflict from error
-                raise
+            _write_once(session, key, message, accepted)
             session.commit()
         return accepted
 
@@ -218,6 +212,16 @@ def _load(session: Session, session_id: UUID, target: Target) -> _Load:
     statement = LOAD_OF_ORCHESTRATOR if target.mode is RunMode.ORCHESTRATED else LOAD_OF_AGENT
     row: Any = statement.execute(session, {"session": session_id, "consumer": target.agent_id}).one()
     return _Load._make(row)
+
+
+def _write_once(session: Session, key: WorkspaceKey, message: NewMessage, accepted: Accepted) -> None:
+    try:
+        _write(session, key, message, accepted)
+    except IntegrityError as error:
+        if message.repeat and isinstance(error.orig, UniqueViolation):
+            # Only the key can be there already, and in this session it was looked for: it is another's.
+            raise IdempotencyConflict from error
+        raise
 
 
 def _write(session: Session, key: WorkspaceKey, message: NewMessage, accepted: Accepted) -> None:

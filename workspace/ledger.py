@@ -145,6 +145,7 @@ class Ledger:
         """
         started_at = utc_now()
         wanted = {
+            "now": started_at,
             "task": task_id,
             "project": key.project_id,
             "agent": agent_id,
@@ -155,10 +156,7 @@ class Ledger:
         with self._database.tenant_session(key.user_id) as session:
             most = max(self._history_messages, 1)
             found: Any = LOCK_USER.execute(session, {"task": task_id, "most": most}).all()
-            row, held = _begin(session, wanted | {"now": started_at}, again=again)
-            # The last part of its chord sent it: then the row is as it was before that.
-            if row is None and held is None and _promote(session, wanted | {"now": started_at}):
-                row, held = _begin(session, wanted | {"now": started_at}, again=False)
+            row, held = _begin_or_promote(session, wanted, again=again)
             given = _given(session, row.depends_on) if row is not None and row.depends_on else ()
             session.commit()
         if row is None:
@@ -262,6 +260,14 @@ class Ledger:
         """Return why the end of a task's run was asked for, if it was."""
         with self._database.tenant_session(task.key.user_id) as session:
             return CANCEL_REASON.execute(session, {"run": task.run_id}).scalar_one_or_none()
+
+
+def _begin_or_promote(session: Session, wanted: dict[str, Any], *, again: bool) -> tuple[Any, HeldBack | None]:
+    """Start a task that is queued, or that the last part of its chord sent: then its row is as it was before that."""
+    row, held = _begin(session, wanted, again=again)
+    if row is None and held is None and _promote(session, wanted):
+        return _begin(session, wanted, again=False)
+    return row, held
 
 
 def _begin(session: Session, wanted: dict[str, Any], *, again: bool) -> tuple[Any, HeldBack | None]:
