@@ -13,7 +13,7 @@ def decides(stage: Stage, decision: str, reason: str) -> React:
             return
         payload = event["payload"]
         for why in payload.get("reasons") or ():
-            show.line("", f"because it {why}")
+            show.line("", why if payload["type"] == "plan" else f"because it {why}")
         show.line("you", f"{decision}: {reason}")
         path = f"{stage.project}/approvals/{payload['approval_id']}/confirm"
         stage.call("POST", path, {"decision": decision, "reason": reason})

@@ -19,25 +19,41 @@ def line(name: str, text: str = "") -> None:
     print(f"  {name:<{WIDTH}} {text}".rstrip(), flush=True)
 
 
-class Flow:
-    """Text that comes piece by piece, in one line; where another one speaks, a new line begins."""
+class Voices:
+    """What agents say, piece by piece: one alone as it comes; of several at once, each what it said when it has."""
 
     def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._said: dict[str, str] = {}
         self._speaker: str | None = None
+        """Whose text is on the line that is not ended."""
 
-    def add(self, text: str, speaker: str = "agent") -> None:
-        """Print the next piece."""
-        if self._speaker != speaker:
-            self.end()
-            text = f"  {speaker:<{WIDTH}} {text}"
+    def begin(self, task: str, name: str) -> None:
+        """An agent begins a task."""
+        self._names[task] = name
+
+    def say(self, task: str, text: str) -> None:
+        """Take the next piece of what is said for a task."""
+        if len(self._names) > 1:
+            self._said[task] = self._said.get(task, "") + text
+            return
+        if self._speaker != task:
+            self.pause()
+            text = f"  {self._names.get(task, 'agent'):<{WIDTH}} {text}"
         print(text, end="", flush=True)
-        self._speaker = speaker
+        self._speaker = task
 
-    def end(self) -> None:
+    def pause(self) -> None:
         """End the line, if there is one."""
         if self._speaker is not None:
             print()
         self._speaker = None
+
+    def end(self, task: str) -> None:
+        """A task is over for now: tell what was said for it, if that was not done yet."""
+        name = self._names.pop(task, "agent")
+        if said := self._said.pop(task, ""):
+            line(name, said)
 
 
 def about(event: Mapping[str, Any]) -> str:

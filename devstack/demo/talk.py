@@ -11,6 +11,7 @@ from devstack.demo.stage import DemoError, Stage
 
 RUN_SECONDS = 300.0
 
+END_OF_TASK = {"task_completed", "task_failed", "task_cancelled", "task_waiting"}
 END_OF_RUN = {"run_completed", "run_failed", "run_cancelled"}
 
 Event = Mapping[str, Any]
@@ -73,9 +74,8 @@ def _send(stage: Stage, session: str, message: Mapping[str, str], react: React) 
 
 
 def _follow(stage: Stage, accepted: Mapping[str, Any], react: React) -> tuple[Event, ...]:
-    """Print a run's events until its last; the text deltas of one agent flow into a line."""
-    flow, seen = show.Flow(), []
-    names: dict[str, str] = {}
+    """Print a run's events until its last; the text deltas of an agent flow into a line."""
+    voices, seen = show.Voices(), []
     deadline = time.monotonic() + RUN_SECONDS
     for event in stage.events(accepted["events_url"]):
         if time.monotonic() > deadline:
@@ -85,11 +85,13 @@ def _follow(stage: Stage, accepted: Mapping[str, Any], react: React) -> tuple[Ev
             continue
         text = str(event["payload"].get("text") or "") if kind == "task_progress" else ""
         if text:
-            flow.add(text, speaker=names.get(event["task_id"], ""))
+            voices.say(event["task_id"], text)
             continue
-        flow.end()
+        voices.pause()
         if kind == "task_started":
-            names[event["task_id"]] = event["payload"]["agent_name"]
+            voices.begin(event["task_id"], event["payload"]["agent_name"])
+        elif kind in END_OF_TASK:
+            voices.end(event["task_id"])
         show.line(kind, show.about(event))
         seen.append(event)
         if kind == "run_completed":

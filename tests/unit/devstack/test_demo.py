@@ -280,8 +280,11 @@ def test_the_text_of_each_speaker_has_a_line_of_its_own(capsys: pytest.CaptureFi
         of("1", "task_started", agent_name="rail"),
         of("2", "task_started", agent_name="air"),
         of("1", "task_progress", text="By "),
+        of("2", "task_progress", text="By "),
         of("1", "task_progress", text="train."),
-        of("2", "task_progress", text="By plane."),
+        of("2", "task_progress", text="plane."),
+        of("1", "task_completed", agent_name="rail"),
+        of("2", "task_completed", agent_name="air"),
         event("run_completed"),
     ]
     show(Api((both, "Both.")), direct_message)
