@@ -4,7 +4,7 @@ What no node works on yet is ended in the rows at once. What a node works on is 
 the second, writes what the agent said so far and settles the run; if the node is lost, the sweeper settles it. A reset
 and the end of an agent wait for no node: they end that in the rows, too.
 
-Rows are locked in the order that a finish takes them: tasks first, oldest first, then their runs.
+Rows are locked in the order that a finish takes them: tasks first, those of older runs first, then their runs.
 """
 
 from collections.abc import Collection, Sequence
@@ -146,14 +146,20 @@ def lock_tasks(session: Session, *where: Any) -> Sequence[Any]:
     """Lock the tasks that have not settled: whoever changes or deletes their runs as well begins with this.
 
     Returns:
-        Their id, run_id and status, oldest first.
+        Their id, run_id and status, by run and oldest first.
     """
-    return session.execute(
+    unsettled = (
         select(Task.id, Task.run_id, Task.status)
         .where(*where, Task.status.in_(TaskStatus.active()))
-        .order_by(Task.id)
+        # A plan's tasks are made at its launch, and may be younger than what the session holds for its end, which
+        # locks them first.
+        .order_by(Task.run_id, Task.id)
         .with_for_update(key_share=True)
-    ).all()
+    )
+    session.execute(unsettled).all()
+    # The first look may have waited for a launch, and has not seen the tasks that it wrote. No other one can come: each
+    # planning task is locked, or has ended.
+    return session.execute(unsettled).all()
 
 
 def _end_tasks(session: Session, tasks: Collection[UUID], ending: Ending) -> None:

@@ -109,7 +109,7 @@ def _still_held(session: Session, tasks: list[QueuedTask]) -> list[QueuedTask]:
         session.scalars(
             select(Task.id)
             .where(Task.id.in_([task.id for task in tasks]), Task.status == TaskStatus.HELD)
-            .order_by(Task.id)
+            .order_by(Task.run_id, Task.id)
             .with_for_update(key_share=True)
         )
     )
