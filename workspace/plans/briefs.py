@@ -28,24 +28,22 @@ def conversation_of(task: StartedTask, conversation: Sequence[PastMessage], *, t
 
     Args:
         task: of a plan or of a direct run, whose conversation stays as it is.
-        conversation: what fits, oldest first.
+        conversation: what fits, oldest first; the last message is what its run answers.
         tokens: that the request and the results may take together.
     """
     if task.instruction is None:
         return list(conversation)
-    asked = [message for message in conversation if message.role is MessageRole.USER]
-    before = [message for message in conversation if message.run_id != task.run_id]
-    request = asked[-1].content if asked else ""
+    # The last message is what the run answers; that of a retry is an earlier run's.
+    request = conversation[-1].content if conversation else ""
     text = brief(task.instruction, request=request, given=task.given, tokens=tokens)
-    return [*before, PastMessage(MessageRole.USER, text)]
+    return [*conversation[:-1], PastMessage(MessageRole.USER, text)]
 
 
 def asked_of(task: StartedTask, conversation: Sequence[PastMessage]) -> list[PastMessage]:
     """Return a conversation that ends with what a task is about, as memories are looked for by."""
     if task.instruction is None:
         return list(conversation)
-    before = [message for message in conversation if message.run_id != task.run_id]
-    return [*before, PastMessage(MessageRole.USER, task.instruction)]
+    return [*conversation[:-1], PastMessage(MessageRole.USER, task.instruction)]
 
 
 def brief(instruction: str, *, request: str, given: Sequence[GivenResult], tokens: int) -> str:

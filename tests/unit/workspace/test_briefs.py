@@ -80,6 +80,14 @@ def test_the_session_before_the_run_stays_in_the_conversation() -> None:
     assert asked_of(task, conversation)[-1].content == "Sum up."
 
 
+def test_a_retry_shows_the_request_as_data_too_although_it_is_the_message_of_an_earlier_run() -> None:
+    conversation = [PastMessage(MessageRole.USER, "the request", uuid4())]
+    task = a_task(run_id=uuid4(), plan_task_id="a", instruction="Sum up.")
+    (shown,) = conversation_of(task, conversation, tokens=1_000)
+    assert lines(shown.content) == [{"kind": "request", "text": "the request"}]
+    assert asked_of(task, conversation) == [PastMessage(MessageRole.USER, "Sum up.")]
+
+
 def test_a_direct_run_is_shown_its_conversation_as_it_is() -> None:
     conversation = [PastMessage(MessageRole.USER, "hello", uuid4())]
     assert conversation_of(a_task(), conversation, tokens=1) == conversation
