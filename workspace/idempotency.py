@@ -9,13 +9,13 @@ import hashlib
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Json, Run, Task
 from models.tenancy import Database
 from workspace.errors import IdempotencyConflict
-from workspace.names import WorkspaceKey
+from workspace.names import PLANNING_ID, WorkspaceKey
 from workspace.requested import request_of
 
 MOST_CHARACTERS = 255
@@ -61,9 +61,9 @@ def find_repeat(session: Session, repeat: Repeat) -> Repeated | None:
     if run.idempotency_digest != repeat.digest:
         raise IdempotencyConflict
     message_id = request_of(session, run).id
-    task_id: Any = session.scalars(
-        select(Task.id).where(Task.run_id == run.id).order_by(Task.id).limit(1)
-    ).one_or_none()
+    # The first one, which the receipt named: the tasks of a plan that is done again have lower ids than its planning.
+    first = or_(Task.plan_task_id.is_(None), Task.plan_task_id == PLANNING_ID)
+    task_id: Any = session.scalars(select(Task.id).where(Task.run_id == run.id, first)).one_or_none()
     return Repeated(run.receipt or {}, message_id, run.id, task_id)
 
 

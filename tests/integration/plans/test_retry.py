@@ -192,6 +192,15 @@ def test_a_key_makes_a_repeat_return_the_first_answer(user: ApiClient, database:
     error(retry(user, other.run_id, headers=headers), 409, "idempotency_conflict")
 
 
+def test_a_repeat_names_the_same_task_when_the_plan_is_launched(user: ApiClient, database: Database) -> None:
+    one = planned(user, database)
+    ended(one, RunStatus.FAILED, dict.fromkeys(CHAIN, TaskStatus.COMPLETED))
+    headers = {"Idempotency-Key": "again"}
+    first = retry(user, one.run_id, headers=headers).json()
+    user.wait_for_run(first)
+    assert retry(user, one.run_id, headers=headers).json() == first
+
+
 # -- direct runs ------------------------------------------------------------------------------------------------------
 
 
