@@ -48,6 +48,9 @@ class Run(Base, WithId, WithCreated, TenantOwned):
             postgresql_where=text("finished_at IS NULL"),
         ),
         Index("ix_runs_session_id", "session_id", "id"),
+        # What the database looks for with each run that is deleted.
+        Index("ix_runs_retry_of", "retry_of", postgresql_where=text("retry_of IS NOT NULL")),
+        Index("ix_runs_message_of", "message_of", postgresql_where=text("message_of IS NOT NULL")),
         # The last plans of a project, and what came of them.
         Index("ix_runs_planned", "project_id", "finished_at", postgresql_where=text("outcome IS NOT NULL")),
         Index(

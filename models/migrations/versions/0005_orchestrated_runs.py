@@ -30,6 +30,10 @@ def upgrade() -> None:
         op.f('fk_runs_message_of_user_id'), 'runs', 'runs', ['message_of', 'user_id'], ['id', 'user_id'],
         ondelete='CASCADE',
     )
+    for column in ('retry_of', 'message_of'):
+        op.create_index(
+            f'ix_runs_{column}', 'runs', [column], unique=False, postgresql_where=sa.text(f'{column} IS NOT NULL')
+        )
     op.add_column('tasks', sa.Column('plan_task_id', sa.String(length=64), nullable=True))
     op.add_column('tasks', sa.Column('instruction', sa.Text(), nullable=True))
     op.add_column('tasks', sa.Column('depends_on', postgresql.ARRAY(sa.Uuid()), server_default='{}', nullable=False))
@@ -55,6 +59,8 @@ def downgrade() -> None:
     op.drop_index('uq_approval_requests_plan', table_name='approval_requests')
     op.drop_index('ix_tasks_completed', table_name='tasks')
     op.drop_index('ix_runs_planned', table_name='runs')
+    op.drop_index('ix_runs_message_of', table_name='runs')
+    op.drop_index('ix_runs_retry_of', table_name='runs')
     op.drop_column('approval_requests', 'answer')
     op.drop_index('ix_tasks_pending', table_name='tasks')
     op.drop_index('uq_tasks_plan_task_id', table_name='tasks')
