@@ -3,7 +3,7 @@
 from kombu.entity import Exchange, Queue
 
 from settings import load_settings
-from tasks import amqp_transport
+from tasks import amqp_transport, redis_transport
 from tasks.broker_options import node_options
 from tasks.plan_routes import to_agent_queue
 from workspace.names import QueueName, TaskName
@@ -11,6 +11,7 @@ from workspace.names import QueueName, TaskName
 _settings = load_settings()
 _direct = Exchange("")
 amqp_transport.use()
+redis_transport.use()
 
 broker_url = _settings.broker
 result_backend = _settings.result_backend

@@ -7,7 +7,7 @@ import pytest
 from kombu import Connection
 
 from settings import Settings
-from tasks import amqp_transport
+from tasks import amqp_transport, redis_transport
 from tasks.broker_options import is_amqp, node_options, web_options
 
 REDIS = "redis://127.0.0.1:6379/1"
@@ -30,6 +30,15 @@ def test_rabbitmq_is_known_by_its_schemes_and_waits_for_it_end(scheme: str) -> N
     assert connection.transport.Connection is amqp_transport.Connection
     assert connection.transport.driver_type == "amqp"
     assert bool(connection.ssl) is (scheme == "amqps")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_redis_is_spoken_to_by_a_transport_that_ends_without_an_error(scheme: str) -> None:
+    redis_transport.use()
+    connection = Connection(f"{scheme}://127.0.0.1:6379/1")
+    assert connection.transport.Channel is redis_transport.Channel
+    assert connection.transport.driver_type == "redis"
+    assert bool(connection.ssl) is (scheme == "rediss")
 
 
 def test_publishes_to_rabbitmq_are_confirmed() -> None:
