@@ -51,6 +51,8 @@ class Fault:
     may_drop_text: bool = False
     """Whether pieces of text may be missing from streams without a node knowing: with the buffer, or with the node."""
     at_the_web: bool = False
+    ends_the_node: bool = False
+    """Whether the victim's process ends with it; every other fault has to be outlived."""
     is_quick: bool = False
     """Whether it belongs to the short form."""
 
@@ -140,8 +142,15 @@ def _freeze_both(ways: Ways) -> None:
 
 
 FAULTS = (
-    Fault(name="node killed", strike=kill_node, costs_running_work=True, may_drop_text=True, is_quick=True),
-    Fault(name="node ended", strike=end_node, is_quick=True),
+    Fault(
+        name="node killed",
+        strike=kill_node,
+        costs_running_work=True,
+        may_drop_text=True,
+        ends_the_node=True,
+        is_quick=True,
+    ),
+    Fault(name="node ended", strike=end_node, ends_the_node=True, is_quick=True),
     Fault(name="node hangs 14 s", strike=hang_node, lasts=HANG, costs_running_work=True, may_drop_text=True),
     Fault(name="Redis emptied", strike=empty_redis, may_drop_text=True, is_quick=True),
     Fault(name="Postgres restarted", strike=restart_postgres),

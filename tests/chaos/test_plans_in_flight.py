@@ -71,6 +71,8 @@ def test_every_plan_ends_and_no_task_is_done_twice(
         for one in flights.all
         for each in wrong(one, calls, may_lose=fault.costs_running_work)
     ]
+    if not (fault.ends_the_node or victim.node.is_running):
+        found.append(f"{victim.node.name} ended")
     ends = Counter(one.user.run(one.run_id)["status"] for one in flights.all)
     told = ", ".join(f"{number} {status}" for status, number in sorted(ends.items()))
     report.note(f"plans in flight, {fault.name}: {len(flights.all)} plans ({told}), all ended {took:.1f} s after it")
