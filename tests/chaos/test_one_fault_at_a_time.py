@@ -85,6 +85,8 @@ def test_nothing_is_lost_doubled_or_untold(
     gaps, losses = sum(reader.gaps for reader in load.readers), sum(reader.losses for reader in load.readers)
     told = f"seed {seed}, {load.refusals} refused, {verdict.whole} seen whole, {gaps} gaps, {losses} streams lost"
     wrong = [*verdict.faults, *load.wrong, *(text for reader in load.readers for text in reader.wrong)]
+    if not (fault.ends_the_node or victim.node.is_running):
+        wrong.append(f"{victim.node.name} ended")
     assert not wrong, "\n".join([told, *wrong[:40], f"{len(wrong)} in all"])
     assert verdict.whole, "no reader saw a reply from its beginning to its end"
 

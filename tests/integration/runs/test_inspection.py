@@ -9,7 +9,10 @@ import httpx
 import pytest
 
 from devstack.directory import ROOT
+from tests.integration.orchestrated.steps import Request, send
+from tests.integration.runs.steps import cancelled
 from tests.support.api import ApiClient
+from tests.support.standin import Standin
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stack
@@ -56,6 +59,26 @@ def test_inspect_workspaces_shows_agents_with_limit_running_and_queued(user: Api
     assert shown[0]["idle_seconds"] >= 0
     user.delete(f"agents/{parrot['agent_id']}/")
     user.wait_for_run(slow, status="cancelled")
+
+
+def test_inspect_shows_the_queue_of_an_orchestrator_that_is_in_use(user: ApiClient, standin: Standin) -> None:
+    user.make_agent()
+    (project,) = user.get("/my/projects/").json()["items"]
+    request = Request(standin).plan({"a": [], "b": []}).work("a", say="one").work("b", say="two").answer(silent="60")
+    accepted = send(user, user.make_session()["id"], request)
+    eventually(lambda: standin.witness(project["id"])["current"] == 1, "the answer to be written")
+    shown = [
+        agents["@orchestrator"]
+        for node in _inspect("workspaces").values()
+        for slug, workspace in node["workspaces"].items()  # type: ignore[index]
+        if slug.endswith(project["id"]) and "@orchestrator" in (agents := workspace["agents"])
+    ]
+    assert len(shown) == 1
+    assert (shown[0]["limit"], shown[0]["running"], shown[0]["queued"]) == (2, 1, 0)
+    assert shown[0]["queue"].startswith("orchestrator.user")
+    names = {queue["name"] for queues in _inspect("active_queues").values() for queue in queues}  # type: ignore[attr-defined]
+    assert shown[0]["queue"] in names
+    cancelled(user, accepted["run_id"])
 
 
 @pytest.mark.skipif("FLOWER_URL" not in os.environ, reason="the stack runs no Flower")
