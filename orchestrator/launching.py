@@ -74,9 +74,10 @@ class Launching:
             launched = _set_off(session, task.run_id, rows)
             _begin(session, task.run_id)
             session.commit()
+        # Told first: what is sent may be the closing task alone, and a session is told nothing of a run after its end.
+        self._tell(task, launched)
         self._edges.open(launched.joins)
         self._edges.send(launched.follow_ups)
-        self._tell(task, launched)
         return True
 
     def _tell(self, task: StartedTask, launched: _Launched) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from models import Run
+from models import Run, UserAgent
 from models.statuses import RunStatus, TaskStatus
 from orchestrator.run_end import RunEnd, RunEnds
 from tests.integration.core.plans.test_rows import Launched
@@ -14,7 +14,7 @@ from tests.support.locks import row_held
 from workspace.cancellation import Cancellation
 from workspace.events import Usage
 from workspace.ledger import StartedTask
-from workspace.names import CLOSING_ID
+from workspace.names import CLOSING_ID, ORCHESTRATOR
 
 pytestmark = pytest.mark.stack
 
@@ -55,3 +55,16 @@ def test_the_end_of_a_plan_and_a_reset_do_not_wait_for_each_other(world: World) 
     assert ended.next_task is not None
     assert ended.next_task.id == held.task_id
     assert [run.run_id for run in reset.result().ended] == [held.run_id]
+
+
+def test_what_cannot_run_is_told_of_before_anything_is_sent(world: World) -> None:
+    """The closing task may be all that is left, and nothing is told of a run after its end."""
+    plan = Launched(world, {"a": (), "b": ("a",)})
+    with world.database.system_session("a test deletes rows") as session:
+        session.delete(session.get_one(UserAgent, world.agent_id))
+        session.commit()
+    order: list[str] = []
+    plan.kept.publish = lambda _, payload: order.append(payload.event_type)
+    plan.kept.send = lambda follow_ups: order.extend(task.agent_name for task in follow_ups.queued)
+    assert plan.launch()
+    assert order == ["task_cancelled", "task_cancelled", ORCHESTRATOR]
