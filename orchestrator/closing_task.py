@@ -105,7 +105,7 @@ class ClosingTask:
     def _read(self, task: StartedTask) -> _Results:
         with self._database.tenant_session(task.key.user_id) as session:
             run = session.scalars(select(Run).where(Run.id == task.run_id)).one()
-            tasks = tasks_of(session, task.run_id)
+            tasks = tasks_of(session, task.run_id, texts=True)
             outcome = outcome_of(run, tasks)
             view = PlanView.model_validate(run.plan)
         assert outcome is not None

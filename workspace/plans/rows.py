@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from models import Task, utc_now
 from models.statuses import TaskStatus
@@ -18,12 +18,17 @@ from workspace.names import CLOSING_ID, WorkspaceKey
 from workspace.plans.edges import Arrival, FollowUps, SkippedTask
 from workspace.plans.outcome import WITHOUT_RESULT, causes
 
+_TEXTS = tuple(defer(text, raiseload=True) for text in (Task.instruction, Task.result, Task.recalled))
 
-def tasks_of(session: Session, run_id: UUID) -> Sequence[Task]:
-    """Return all tasks of a run as they are now, in the order in which they may be locked."""
-    return session.scalars(
-        select(Task).where(Task.run_id == run_id).order_by(Task.id).execution_options(populate_existing=True)
-    ).all()
+
+def tasks_of(session: Session, run_id: UUID, *, texts: bool = False) -> Sequence[Task]:
+    """Return all tasks of a run as they are now, in the order in which they may be locked.
+
+    Args:
+        texts: with instructions and results. They may be long, and who ends one task has no use for those of all.
+    """
+    tasks = select(Task).where(Task.run_id == run_id).order_by(Task.id).execution_options(populate_existing=True)
+    return session.scalars(tasks if texts else tasks.options(*_TEXTS)).all()
 
 
 def follow(session: Session, run_id: UUID, ended: Collection[UUID]) -> FollowUps:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import inspect
 
 from models import Run, Task, utc_now
 from models.statuses import CancelReason, HeldReason, RunStatus, TaskStatus
@@ -21,6 +22,7 @@ from workspace.ledger import HeldBack, StartedTask
 from workspace.names import CLOSING_ID, PLANNING_ID
 from workspace.plans.edges import FollowUps, Join
 from workspace.plans.ledger import PlanLedger, SettledPart
+from workspace.plans.rows import tasks_of
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 pytestmark = pytest.mark.stack
@@ -137,6 +139,17 @@ def test_a_plan_is_not_launched_where_its_planning_task_may_not_write(world: Wor
     assert not plan.launch()
     assert plan.statuses() == {PLANNING_ID: "running"}
     assert plan.kept.opened == plan.kept.sent.queued == []
+
+
+def test_who_moves_a_plan_reads_no_texts_of_its_tasks(world: World) -> None:
+    plan = launched(world, a=(), b=("a",))
+    plan.complete("a")
+    with world.database.tenant_session(world.key.user_id) as session:
+        assert all(
+            inspect(task).unloaded == {"instruction", "result", "recalled"} for task in tasks_of(session, plan.run_id)
+        )
+        (_, a, *_) = tasks_of(session, plan.run_id, texts=True)
+        assert (a.instruction, a.result) == ("Do it.", "text of a")
 
 
 # -- what follows ------------------------------------------------------------------------------------------------
