@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from models import ChatSession, Json, Run, Task, UserAgent, Workspace, new_id, utc_now
+from models import ChatSession, Json, Project, Run, Task, UserAgent, Workspace, new_id, utc_now
 from models.statuses import HeldReason, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from workspace.errors import AgentQueueFull, IdempotencyConflict, NotFound, RunNotRetryable
@@ -118,17 +118,20 @@ class RetryIntake:
 
 
 def _lock(session: Session, key: WorkspaceKey, again: Again) -> Target:
-    """Lock session and agent, in the order in which a message locks them."""
+    """Lock session and agent, or project and session, in the order in which a message locks them."""
+    planned = again.run.mode is RunMode.ORCHESTRATED
     here = session.execute(
         select(ChatSession.id, Workspace.node_id, Workspace.epoch)
+        .join(Project, Project.id == ChatSession.project_id)
         .join(Workspace, Workspace.project_id == ChatSession.project_id)
         .where(ChatSession.id == again.run.session_id, ChatSession.project_id == key.project_id)
-        .with_for_update(key_share=True, of=ChatSession)
+        # The project stands for its orchestrator, whose queue has its cap as an agent's has.
+        .with_for_update(key_share=True, of=[Project, ChatSession] if planned else [ChatSession])
     ).one_or_none()
     if here is None:
         raise NotFound
     _, node_id, epoch = here
-    if again.run.mode is RunMode.ORCHESTRATED:
+    if planned:
         return Target(key.project_id, ORCHESTRATOR, 0, node_id, epoch)
     agent = session.execute(
         select(UserAgent.id, UserAgent.version)

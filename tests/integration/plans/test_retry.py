@@ -1,5 +1,6 @@
 """A run that ended without its answer is done again: what has a result keeps it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from models import Message, Run, Task, new_id
+from models import Message, Project, Run, Task, new_id
 from models.statuses import MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
 from orchestrator.plans.graph import PlanGraph
@@ -17,6 +18,7 @@ from tests.conftest import MakeUser
 from tests.integration.plans.planned import CHAIN, PlannedRun, ended, planned
 from tests.support.answers import error
 from tests.support.api import ApiClient
+from tests.support.locks import row_held
 from tests.support.standin import Standin
 from workspace.names import PLANNING_ID
 from workspace.plans.view import PlanSource, PlanView, Range
@@ -179,6 +181,17 @@ def test_it_waits_for_what_its_session_does(user: ApiClient, database: Database)
 
     assert accepted["status"] == "held"
     assert user.run(accepted["run_id"])["why"]["code"] == "session"
+
+
+def test_it_stands_in_line_with_messages_for_its_place_in_the_orchestrators_queue(
+    user: ApiClient, database: Database
+) -> None:
+    one = partly(user, database)
+    with ThreadPoolExecutor(1) as threads, row_held(database, Project, one.key.project_id) as project_row:
+        accepted = threads.submit(retried, user, one.run_id)
+        project_row.await_waiting()
+        project_row.let_go()
+    assert accepted.result()["queue_position"] == 0
 
 
 def test_a_key_makes_a_repeat_return_the_first_answer(user: ApiClient, database: Database) -> None:
