@@ -15,7 +15,7 @@ from models.statuses import CancelReason, TaskStatus
 from models.tenancy import Database
 from orchestrator.personal import PersonalOrchestrator
 from orchestrator.plans.graph import PlanGraph
-from orchestrator.plans.outcome import NoAnswer, SynthesisOf, TheTextOf, answer_from, run_status
+from orchestrator.plans.outcome import NoAnswer, SynthesisOf, TheTextOf, answer_from
 from orchestrator.run_end import RunEnd
 from orchestrator.synthesis import Result, plain_answer, synthesis_prompt, what_went_wrong
 from orchestrator.viewing import plan_of
@@ -29,7 +29,7 @@ from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.ledger import StartedTask
 from workspace.llm import ModelClient, ModelRequest
 from workspace.patience import patiently
-from workspace.plans.outcome import is_planned, outcome_of, usage_of
+from workspace.plans.outcome import ended_as, is_planned, outcome_of, usage_of
 from workspace.plans.rows import tasks_of
 from workspace.plans.view import PlanOutcome, PlanView
 from workspace.progress import Backoff, Progress
@@ -176,7 +176,7 @@ class ClosingTask:
 
 
 def _answered(results: _Results, text: str, usage: Usage) -> RunEnd:
-    status = run_status(results.statuses)
+    status = ended_as(results.statuses.values())
     return RunEnd(task=TaskStatus.COMPLETED, run=status, text=text, usage=usage)
 
 
@@ -191,4 +191,4 @@ def _without_answer(results: _Results) -> RunEnd:
     wrong = what_went_wrong(results.outcome.tasks)
     first = errors[0] if errors else Failure.of(InternalFailure())
     told = first.model_copy(update={"detail": f"No task of the plan has a result. {' '.join(wrong)}"})
-    return RunEnd(task=TaskStatus.COMPLETED, run=run_status(results.statuses), failure=told, usage=NO_USAGE)
+    return RunEnd(task=TaskStatus.COMPLETED, run=ended_as(results.statuses.values()), failure=told, usage=NO_USAGE)

@@ -92,6 +92,13 @@ def count(app: Celery, message: Any) -> None:
     app.backend.mark_as_done(headers["id"], None, request=request, store_result=False)
 
 
+def arrive(app: Celery, edges: Chords, *parts: Arrival) -> None:
+    """Send parts, and do what a worker does with them."""
+    edges.send(FollowUps(arrivals=list(parts)))
+    for message in taken(app, "control"):
+        count(app, message)
+
+
 def bodies(app: Celery, task: QueuedTask) -> list[Any]:
     return taken(app, task.key.agent_queue(task.agent_name))
 
@@ -137,19 +144,13 @@ def test_a_counter_that_was_lost_is_made_anew_with_parts_that_are_sent_again(app
     join, parts = a_join(2)
     edges = chords(app)
     edges.open([join])
-    edges.send(FollowUps(arrivals=[parts[0]]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, parts[0])
     assert edges.lost([join]) == []
     results.flushdb()
-    edges.send(FollowUps(arrivals=[parts[1]]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, parts[1])
     assert list(edges.lost([join])) == [join]
     edges.open([join])
-    edges.send(FollowUps(arrivals=[parts[0]]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, parts[0])
     assert len(bodies(app, parts[0].task)) == 1
 
 
@@ -157,13 +158,9 @@ def test_to_open_a_chord_again_loses_no_part(app: Celery, results: redis.Redis) 
     join, parts = a_join(2)
     edges = chords(app)
     edges.open([join])
-    edges.send(FollowUps(arrivals=[parts[0]]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, parts[0])
     edges.open([join])
-    edges.send(FollowUps(arrivals=[parts[1]]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, parts[1])
     assert len(bodies(app, parts[0].task)) == 1
 
 
@@ -171,16 +168,12 @@ def test_every_key_of_a_chord_expires(app: Celery, results: redis.Redis) -> None
     join, parts = a_join(2)
     edges = chords(app)
     edges.open([join])
-    edges.send(FollowUps(arrivals=[parts[0]]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, parts[0])
     month = 30 * 24 * 3_600
     lasting = [results.ttl(key) for key in results.keys("*")]
     assert lasting
     assert all(0 < seconds <= month for seconds in lasting), lasting
-    edges.send(FollowUps(arrivals=[parts[1]]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, parts[1])
     after = [results.ttl(key) for key in results.keys("*")]
     assert all(0 < seconds <= 3_600 for seconds in after), after
 
@@ -192,9 +185,7 @@ def test_the_orchestrators_own_task_can_be_a_body(app: Celery, results: redis.Re
     edges = chords(app, lambda *needed: asked.append(needed))
     edges.open([Join(run, "_closing", 1)])
     part = Arrival(key=KEY, run_id=run, dependency="a", dependent="_closing", task=task, index=0, size=1)
-    edges.send(FollowUps(arrivals=[part]))
-    for message in taken(app, "control"):
-        count(app, message)
+    arrive(app, edges, part)
     assert len(bodies(app, task)) == 1
     assert asked == [(KEY, KEY.project_id)]
 

@@ -1,10 +1,10 @@
 """What became of a plan, worked out from the rows of its tasks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from models import Run, Task
-from models.statuses import TaskStatus
+from models.statuses import RunStatus, TaskStatus
 from workspace.events import Usage
 from workspace.names import ORCHESTRATOR
 from workspace.plans.view import PlanOutcome, PlanView, TaskOutcomeView
@@ -35,6 +35,20 @@ def plan_outcome(plan: PlanView, tasks: Sequence[Task]) -> PlanOutcome:
 def outcome_of(run: Run, tasks: Sequence[Task]) -> PlanOutcome | None:
     """Return what became of a run's plan; `None` if it has none."""
     return plan_outcome(PlanView.model_validate(run.plan), tasks) if run.plan is not None else None
+
+
+def ended_as(statuses: Collection[TaskStatus]) -> RunStatus:
+    """Return how a run ends by the tasks of its agents, all of which have ended.
+
+    Without any result it has failed, unless nothing failed and tasks were only cancelled, as when their agents are
+    deleted.
+    """
+    found = set(statuses)
+    if found == {TaskStatus.COMPLETED}:
+        return RunStatus.COMPLETED
+    if TaskStatus.COMPLETED in found:
+        return RunStatus.PARTIAL
+    return RunStatus.CANCELLED if found and TaskStatus.FAILED not in found else RunStatus.FAILED
 
 
 def usage_of(tasks: Iterable[Task]) -> Usage:

@@ -47,7 +47,7 @@ def follow(session: Session, run_id: UUID, ended: Collection[UUID]) -> FollowUps
     # Another branch may have skipped some of them until they were locked.
     tasks = tasks_of(session, run_id)
     before_this = settled(task for task in tasks if task.id not in ended)
-    skipped = _to_skip(tasks)
+    skipped = to_skip(tasks)
     _skip(session, skipped)
     gone = settled(tasks, beside=skipped) - before_this
     follow_ups = FollowUps()
@@ -78,6 +78,22 @@ def settled(tasks: Iterable[Task], *, beside: Collection[Task] = ()) -> set[UUID
         if (task.status.is_final or task in beside) and found.issuperset(task.follows):
             found.add(task.id)
     return found
+
+
+def to_skip(tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks of agents that are `pending` and wait, directly or not, for one that has no result.
+
+    Args:
+        tasks: of one run, each after all that it waits for.
+    """
+    lost: set[UUID] = set()
+    skipped = []
+    for task in tasks:
+        if task.status in WITHOUT_RESULT or not lost.isdisjoint(task.follows):
+            lost.add(task.id)
+            if task.status is TaskStatus.PENDING and task.plan_task_id != CLOSING_ID:
+                skipped.append(task)
+    return skipped
 
 
 def queued(task: Task) -> QueuedTask:
@@ -131,17 +147,6 @@ def _lock_pending(session: Session, tasks: Collection[UUID]) -> None:
         .order_by(Task.id)
         .with_for_update(key_share=True)
     ).all()
-
-
-def _to_skip(tasks: Sequence[Task]) -> list[Task]:
-    lost: set[UUID] = set()
-    skipped = []
-    for task in tasks:
-        if task.status in WITHOUT_RESULT or not lost.isdisjoint(task.follows):
-            lost.add(task.id)
-            if task.status is TaskStatus.PENDING and task.plan_task_id != CLOSING_ID:
-                skipped.append(task)
-    return skipped
 
 
 def _skip(session: Session, tasks: Sequence[Task]) -> None:

@@ -4,7 +4,7 @@ The run is locked after the tasks that moved, so that of two which move at the s
 of the first.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from sqlalchemy import select
@@ -18,7 +18,7 @@ from workspace.events import Failure
 from workspace.ledger import release_next
 from workspace.names import ORCHESTRATOR, WorkspaceKey
 from workspace.plans.ended import EndedPlan
-from workspace.plans.outcome import WITHOUT_RESULT, is_planned, outcome_of, usage_of
+from workspace.plans.outcome import WITHOUT_RESULT, ended_as, is_planned, outcome_of, usage_of
 from workspace.plans.rows import tasks_of
 
 _MOVING = frozenset({TaskStatus.HELD, TaskStatus.QUEUED, TaskStatus.RUNNING})
@@ -95,16 +95,8 @@ def ending(reason: CancelReason | None, tasks: Sequence[Task]) -> tuple[RunStatu
         return end_status(reason)[1], Failure.of(failure_of(reason)).model_dump(mode="json")
     if own:
         return RunStatus.FAILED, _first(own)
-    status = _by_agents({task.status for task in tasks if is_planned(task)})
+    status = ended_as({task.status for task in tasks if is_planned(task)})
     return status, None if status in {RunStatus.COMPLETED, RunStatus.PARTIAL} else _first(errors)
-
-
-def _by_agents(found: Collection[TaskStatus]) -> RunStatus:
-    if set(found) == {TaskStatus.COMPLETED}:
-        return RunStatus.COMPLETED
-    if TaskStatus.COMPLETED in found:
-        return RunStatus.PARTIAL
-    return RunStatus.CANCELLED if found and TaskStatus.FAILED not in found else RunStatus.FAILED
 
 
 def _first(errors: Sequence[Mapping[str, object] | None]) -> Json:
