@@ -23,7 +23,7 @@ from celery import Celery
 from bench import procfs, rows, usage
 from bench.client import BenchError, Line, post_all
 from bench.report import Table
-from bench.stack import AGENT, Channels, program_pids, with_stack
+from bench.stack import AGENT, Channels, our_processes, with_stack
 from bench.tenants import several, tenant
 from devstack.output import say
 from devstack.ports import free_ports
@@ -100,17 +100,13 @@ class Scene:
     """The stack, its processes and its stores."""
 
     def __init__(self, stack: Stack, metrics_port: int) -> None:
-        pids = program_pids(stack)
         facts = stack.facts()
         self.stack = stack
         self.database_url = facts["DATABASE_URL"]
         self.redis: Any = redis.Redis.from_url(facts["REDIS_URL"])
-        self.node = pids["worker1"]
         self._metrics = f"http://127.0.0.1:{metrics_port}/metrics"
-        database = urlsplit(self.database_url).path.lstrip("/")
-        self._processes = usage.Processes(
-            web=pids["api"], worker=self.node, postgres=pids["postgres"], redis=pids["redis"], database=database
-        )
+        self._processes = our_processes(stack)
+        self.node = self._processes.worker
 
     def state(self, process: int) -> State:
         """Let things settle, measure, and watch the idle system for a while."""

@@ -18,7 +18,7 @@ import httpx
 from bench import usage
 from bench.client import BenchError
 from bench.report import Table
-from bench.stack import program_pids, with_stack
+from bench.stack import our_processes, with_stack
 from devstack import tokens
 from devstack.output import say
 from devstack.stack import Stack
@@ -122,14 +122,8 @@ def _grant(client: httpx.Client) -> None:
 
 def measure(stack: Stack, size: Size) -> Found:
     """Run all rounds."""
-    facts, pids = stack.facts(), program_pids(stack)
-    processes = usage.Processes(
-        web=pids["api"],
-        worker=pids["worker1"],
-        postgres=pids["postgres"],
-        redis=pids["redis"],
-        database=facts["DATABASE_URL"].rpartition("/")[2],
-    )
+    facts = stack.facts()
+    processes = our_processes(stack)
     texts = dict(zip(CASES, ("[say=done]", FREE, ASKING % GRANTED, ASKING % ASKED), strict=True))
     found: Found = {case: Samples() for case in CASES}
     with httpx.Client(

@@ -28,7 +28,7 @@ import redis
 from bench import rows, usage
 from bench.client import BenchError
 from bench.report import Table
-from bench.stack import program_pids, with_stack
+from bench.stack import our_processes, with_stack
 from devstack import tokens
 from devstack.output import say
 from devstack.stack import Stack
@@ -269,14 +269,8 @@ def measure(stack: Stack, size: Size) -> Found:
 
 
 def _costing(stack: Stack, work: Callable[[], list[str]]) -> tuple[list[str], Callable[[int], Cost]]:
-    facts, pids = stack.facts(), program_pids(stack)
-    processes = usage.Processes(
-        web=pids["api"],
-        worker=pids["worker1"],
-        postgres=pids["postgres"],
-        redis=pids["redis"],
-        database=facts["DATABASE_URL"].rpartition("/")[2],
-    )
+    facts = stack.facts()
+    processes = our_processes(stack)
     with redis.Redis.from_url(facts["REDIS_URL"]) as client:
         cpu, commands = usage.read(processes), usage.redis_commands(client)
         commits = usage.commits(facts["DATABASE_URL"])

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -138,16 +138,25 @@ def program_pids(stack: Stack) -> dict[str, int]:
     return {name: pid for name, (_, pid) in states(_supervisor(stack)).items() if pid}
 
 
+def our_processes(stack: Stack) -> usage.Processes:
+    """Return the processes of the system, with one node."""
+    pids = program_pids(stack)
+    return usage.Processes(
+        web=pids["api"],
+        worker=pids["worker1"],
+        postgres=pids["postgres"],
+        redis=pids["redis"],
+        database=_database(stack.facts()["DATABASE_URL"]),
+    )
+
+
 def _supervisor(stack: Stack) -> Any:
     return calls(stack.child_environment()["CODELAB_SUPERVISOR_URL"])
 
 
 def _sides(stack: Stack, floor: "Floor", callers: int) -> Sides:
-    pids = program_pids(stack)
-    facts = stack.facts()
-    stores = {"postgres": pids["postgres"], "redis": pids["redis"]}
-    ours = usage.Processes(web=pids["api"], worker=pids["worker1"], database=_database(facts["DATABASE_URL"]), **stores)
-    theirs = usage.Processes(web=floor.web.pid, worker=floor.worker.pid, database=FLOOR_DATABASE, **stores)
+    facts, ours = stack.facts(), our_processes(stack)
+    theirs = replace(ours, web=floor.web.pid, worker=floor.worker.pid, database=FLOOR_DATABASE)
     return Sides(
         ours=Side("ours", tuple(our_lines(stack, callers)), {"target_agent": AGENT}, ours),
         floor=Side("floor", tuple(floor.lines(callers)), {}, theirs),
@@ -155,7 +164,7 @@ def _sides(stack: Stack, floor: "Floor", callers: int) -> Sides:
         redis=redis.Redis.from_url(facts["REDIS_URL"]),
         database_url=facts["DATABASE_URL"],
         log_directory=str(stack.directory.logs),
-        pids=pids,
+        pids=program_pids(stack),
     )
 
 
