@@ -10,20 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import redis
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workspace.agent_config import AgentConfig
 from workspace.cached_agent import CachedAgent
 from workspace.names import WorkspaceKey
-from workspace.seldom import Seldom
+from workspace.sparing import Sparing
 
-log = structlog.get_logger(__name__)
-
-PAUSE = 1.0
-"""Seconds without a question after a failure: a store that hangs would hold up every task by its time limit."""
-COMPLAINT_INTERVAL = 60.0
-"""Seconds between two lines of the log about the same kind of trouble."""
 KEYS_AT_ONCE = 500
 NEVER_EXPIRES = -1
 """What Redis says of the time that such a key has left."""
@@ -66,9 +59,7 @@ class RedisConfigs:
         self._client = client
         self._script = client.register_script(_PUT)
         self._milliseconds = max(1, round(ttl * 1000))
-        self._clock = clock
-        self._silent_until = float("-inf")
-        self._complaints = Seldom(COMPLAINT_INTERVAL, clock=clock)
+        self._sparing = Sparing(clock=clock)
 
     def get(self, key: WorkspaceKey, agent_id: UUID) -> Found | None:
         """Return what is there of an agent."""
@@ -89,7 +80,7 @@ class RedisConfigs:
         try:
             stored = _read(value, milliseconds)
         except (ValueError, redis.ResponseError) as error:
-            self._complain("agent_cache_garbage", error)
+            self._sparing.complain("agent_cache_garbage", _described(error))
             self.forget(key, [agent_id])
             return None
         return Found(CachedAgent(stored.version, stored.config), max(milliseconds, 0) / 1000)
@@ -111,21 +102,14 @@ class RedisConfigs:
         self._try(remove)
 
     def _ask(self, call: Callable[[], Answer]) -> Answer | None:
-        return None if self._clock() < self._silent_until else self._try(call)
+        return None if self._sparing.is_on else self._try(call)
 
     def _try(self, call: Callable[[], Answer]) -> Answer | None:
         try:
             return call()
         except redis.RedisError as error:
-            self._silent_until = self._clock() + PAUSE
-            self._complain("agent_cache_away", error)
+            self._sparing.begin("agent_cache_away", _described(error))
             return None
-
-    def _complain(self, event: str, error: Exception) -> None:
-        """Log a trouble, but not at each lookup. Values are configs of tenants and never logged."""
-        held_back = self._complaints.ask(event)
-        if held_back is not None:
-            log.warning(event, error=_described(error), held_back=held_back)
 
 
 def _read(value: Any, milliseconds: int) -> _Stored:
@@ -143,6 +127,7 @@ def _read(value: Any, milliseconds: int) -> _Stored:
 
 
 def _described(error: Exception) -> str:
+    """Return what may be logged of an error: values are configs of tenants."""
     if isinstance(error, ValidationError):
         return str([(mistake["loc"], mistake["type"]) for mistake in error.errors(include_input=False)][:5])
     return repr(error)

@@ -10,20 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 
 import redis
-import structlog
 
 from orchestrator.planner.prompt import Message
 from orchestrator.planning import PlanningRequest
 from orchestrator.plans.plan import Plan
 from workspace.metrics import PLAN_CACHE_LOOKUPS
 from workspace.names import WorkspaceKey
-from workspace.seldom import Seldom
-
-log = structlog.get_logger(__name__)
-
-PAUSE = 1.0
-"""Seconds without a question after a failure: a store that hangs would hold up every plan by its time limit."""
-COMPLAINT_INTERVAL = 60.0
+from workspace.sparing import Sparing
 
 
 class PlanCache:
@@ -32,9 +25,7 @@ class PlanCache:
     def __init__(self, client: redis.Redis, *, ttl: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._ttl = ttl
-        self._clock = clock
-        self._silent_until = float("-inf")
-        self._complaints = Seldom(COMPLAINT_INTERVAL, clock=clock)
+        self._sparing = Sparing(clock=clock)
 
     def get(self, key: WorkspaceKey, digest: str) -> str | None:
         """Return what is there."""
@@ -47,21 +38,15 @@ class PlanCache:
         self._ask(lambda: self._client.set(key.plan(digest), plan.model_dump_json(), ex=self._ttl))
 
     def _ask(self, call: Callable[[], object]) -> object:
-        if self._clock() < self._silent_until:
+        if self._sparing.is_on:
             return None
         try:
             return call()
         except redis.ResponseError as error:  # of another type than text: it is there, and no plan
-            self._complain(error)
+            self._sparing.complain("plan_cache_away", repr(error))
         except (redis.RedisError, OSError) as error:
-            self._silent_until = self._clock() + PAUSE
-            self._complain(error)
+            self._sparing.begin("plan_cache_away", repr(error))
         return None
-
-    def _complain(self, error: Exception) -> None:
-        held_back = self._complaints.ask()
-        if held_back is not None:
-            log.warning("plan_cache_away", error=repr(error), held_back=held_back)
 
 
 def digest_of(request: PlanningRequest, messages: Sequence[Message], model: str) -> str:

@@ -9,19 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import redis
-import structlog
 
 from workspace.memory.memories import VectorSpace
 from workspace.memory.vectors import Vector, from_bytes, is_usable
 from workspace.metrics import EMBEDDING_LOOKUPS
 from workspace.names import WorkspaceKey
-from workspace.seldom import Seldom
-
-log = structlog.get_logger(__name__)
-
-PAUSE = 1.0
-"""Seconds without a question after a failure: a store that hangs would hold up every search by its time limit."""
-COMPLAINT_INTERVAL = 60.0
+from workspace.sparing import Sparing
 
 
 class EmbeddingCache:
@@ -30,18 +23,16 @@ class EmbeddingCache:
     def __init__(self, client: redis.Redis, *, ttl: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._ttl = ttl
-        self._clock = clock
-        self._silent_until = float("-inf")
-        self._complaints = Seldom(COMPLAINT_INTERVAL, clock=clock)
+        self._sparing = Sparing(clock=clock)
 
     def get(self, key: WorkspaceKey, space: VectorSpace, texts: Sequence[str]) -> dict[str, Vector]:
         """Return the vectors that are there."""
-        if not texts or self._clock() < self._silent_until:
+        if not texts or self._sparing.is_on:
             return {}
         try:
             values = self._client.mget([key.embedding(digest(space, text)) for text in texts])
         except (redis.RedisError, OSError) as error:
-            self._complain(error)
+            self._sparing.begin("embedding_cache_away", repr(error))
             return {}
         found = {}
         for text, value in zip(texts, values, strict=True):
@@ -54,7 +45,7 @@ class EmbeddingCache:
 
     def put(self, key: WorkspaceKey, space: VectorSpace, vectors: Mapping[str, Vector]) -> None:
         """Keep vectors for their time."""
-        if self._clock() < self._silent_until:
+        if self._sparing.is_on:
             return
         try:
             with self._client.pipeline(transaction=False) as pipe:
@@ -62,13 +53,7 @@ class EmbeddingCache:
                     pipe.set(key.embedding(digest(space, text)), vector.tobytes(), ex=self._ttl)
                 pipe.execute()
         except (redis.RedisError, OSError) as error:
-            self._complain(error)
-
-    def _complain(self, error: Exception) -> None:
-        self._silent_until = self._clock() + PAUSE
-        held_back = self._complaints.ask()
-        if held_back is not None:
-            log.warning("embedding_cache_away", error=repr(error), held_back=held_back)
+            self._sparing.begin("embedding_cache_away", repr(error))
 
 
 def digest(space: VectorSpace, text: str) -> str:

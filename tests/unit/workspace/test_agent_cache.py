@@ -23,7 +23,7 @@ from workspace.alerts import Alerts
 from workspace.cached_agent import CachedAgent
 from workspace.event_publisher import EventPublisher
 from workspace.names import WorkspaceKey
-from workspace.redis_configs import PAUSE
+from workspace.sparing import PAUSE
 
 TTL = 300.0
 KEY = WorkspaceKey(uuid4(), uuid4())
