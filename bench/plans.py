@@ -47,6 +47,8 @@ DELAYS = (0.4, 0.6, 0.8, 1.2, 1.6)
 AGENTS = tuple(f"agent-{number}" for number in range(5))
 LANES = 3
 """Plans at once, each of a user of its own: more would measure the two cores and not the plans."""
+ALONE = 20
+"""Plans that are sent one after the other, to see what planning takes."""
 ANSWER_SECONDS = 300.0
 UNBOUND = {"USER_TASK_CAP": "1000"}
 
@@ -151,6 +153,8 @@ class Found:
     """Everything that was measured."""
 
     runs: Sequence[PlanRun]
+    alone: Sequence[PlanRun]
+    """One after the other, with nothing beside them."""
     plans: Cost
     direct: Cost
     model: Sequence[float]
@@ -264,8 +268,11 @@ def measure(stack: Stack, size: Size) -> Found:
         rows.maintain(url)
         ids, plans = _costing(stack, lambda: _share(lanes, [{"content": each.message()} for each in wanted], "plan"))
         _, messages = _costing(stack, lambda: _share(lanes, direct, "direct message"))
+        quick = [graph._replace(delays=dict.fromkeys(graph.delays, 0.0)) for graph in wanted[:ALONE]]
+        alone = _share(lanes[:1], [{"content": graph.message()} for graph in quick], "plan alone:")
     runs = _runs(url, dict(zip(ids, wanted, strict=True)))
-    return Found(runs, plans(len(delays)), messages(len(direct)), _model(stack, wanted[: 2 * LANES]))
+    one_by_one = _runs(url, dict(zip(alone, quick, strict=True)))
+    return Found(runs, one_by_one, plans(len(delays)), messages(len(direct)), _model(stack, wanted[: 2 * LANES]))
 
 
 def _costing(stack: Stack, work: Callable[[], list[str]]) -> tuple[list[str], Callable[[int], Cost]]:
@@ -354,12 +361,13 @@ def facts(found: Found) -> str:
     sizes = Counter(len(run.tasks) for run in found.runs)
     twice = sum(task.attempts > 1 for run in found.runs for task in run.tasks.values())
     disorder = sum(len(run.disorder()) for run in found.runs)
-    planning = [run.planning * 1000 for run in found.runs]
+    planning = [run.planning * 1000 for run in found.alone]
     model = usage.percentile([each * 1000 for each in found.model], 50)
     return (
         f"Plans of {min(sizes)} to {max(sizes)} tasks, {sum(sizes.elements())} in all. Tasks that began before what "
-        f"they depend on had ended: {disorder}. Tasks that ran more than once: {twice}. Planning took "
-        f"{usage.percentile(planning, 50):.1f} ms in the median and {usage.percentile(planning, 95):.1f} ms at 95 %, "
+        f"they depend on had ended: {disorder}. Tasks that ran more than once: {twice}. Planning, storing and launching "
+        f"one with nothing beside it took {usage.percentile(planning, 50):.1f} ms in the median and "
+        f"{usage.percentile(planning, 95):.1f} ms at 95 %, "
         f"of which the model's server takes {model:.1f} ms."
     )
 

@@ -20,8 +20,13 @@ PLAN = "plan"
 STEPS = "steps"
 
 
-def parse_message(text: str) -> tuple[Script, str]:
+def parse_message(text: str, *, plans: bool = True) -> tuple[Script, str]:
     """The script in a message's directives, and the message without them.
+
+    Args:
+        text: the message.
+        plans: whether a plan is read. An agent of a plan is shown the request that the plan was made for as a line of
+            JSON, in which its directive is none any more; it is left out then.
 
     Raises:
         ScriptError: a directive's value makes no sense.
@@ -36,7 +41,7 @@ def parse_message(text: str) -> tuple[Script, str]:
         position = end
         if name == NEXT_TURN:
             turns.append({})
-        else:
+        elif name != PLAN or plans:
             _set(turns[-1], name, value)
     if not position:
         return Script(), text

@@ -96,7 +96,7 @@ class RuleBook:
         """
         if conversation.wants_plan:
             return self._decide_plan(conversation)
-        own, message = parse_message(conversation.user)
+        own, message = parse_message(conversation.user, plans=False)
         rule = next((rule for rule in self._rules if rule.applies(conversation)), None)
         ruled = rule.script if rule else Script()
         turn = conversation.turn

@@ -1,5 +1,7 @@
 """Directives and rules of the stand-in model become scripts."""
 
+import json
+
 import pytest
 
 from devstack.standin.directives import parse_message, parse_rule
@@ -135,3 +137,10 @@ def test_a_script_is_completed_by_the_one_below_it() -> None:
 )
 def test_tokens_are_due_as_the_script_says(script: Script, count: int, expected: list[float]) -> None:
     assert due_times(script, count) == pytest.approx(expected)
+
+
+def test_a_plan_within_a_line_of_json_disturbs_nobody_who_is_not_asked_for_one() -> None:
+    plan = json.dumps({"tasks": [{"instruction": "[say=late] it"}]})
+    shown = json.dumps({"kind": "request", "text": f"Do it. [plan={plan}]"})
+    script, plain = parse_message(f"{shown}\n[say=done] now", plans=False)
+    assert (script, plain) == (Script(say="done"), '{"kind": "request", "text": "Do it. "}\n now')
