@@ -365,7 +365,7 @@ def facts(found: Found) -> str:
     model = usage.percentile([each * 1000 for each in found.model], 50)
     return (
         f"Plans of {min(sizes)} to {max(sizes)} tasks, {sum(sizes.elements())} in all. Tasks that began before what "
-        f"they depend on had ended: {disorder}. Tasks that ran more than once: {twice}. Planning, storing and launching "
+        f"they depend on had ended: {disorder}. Tasks that ran more than once: {twice}. Planning and launching "
         f"one with nothing beside it took {usage.percentile(planning, 50):.1f} ms in the median and "
         f"{usage.percentile(planning, 95):.1f} ms at 95 %, "
         f"of which the model's server takes {model:.1f} ms."
