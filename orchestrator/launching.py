@@ -14,10 +14,8 @@ from sqlalchemy.orm import Session
 from models import Run, Task, UserAgent, new_id, utc_now
 from models.statuses import RunStatus, TaskStatus
 from models.tenancy import Database
-from orchestrator.plans.closing import closed
-from orchestrator.plans.graph import PlanGraph
+from orchestrator.plans.compiling import compile_plan
 from orchestrator.plans.plan import Plan
-from orchestrator.plans.reduction import reduced
 from orchestrator.retrying import carried_results
 from workspace.errors import AgentDeleted
 from workspace.event_publisher import EventPublisher
@@ -129,7 +127,7 @@ def _begin(session: Session, run_id: UUID) -> None:
 
 def _rows(task: StartedTask, view: PlanView, plan: Plan, versions: Mapping[UUID, int], there: set[UUID]) -> list[Task]:
     """Return the rows of a plan's tasks and of its closing task, in ascending order of their ids."""
-    edges = reduced(closed(PlanGraph.of(plan))).dependencies
+    edges = compile_plan(plan).follows
     ids = {each.id: each.task_id for each in view.tasks}
     closing = _later_than(ids.values())
 

@@ -1,8 +1,8 @@
 """What each task of a plan sends when it settles: its graph as steps of chains and parts of chords.
 
 A dependent with one dependency is the next step of a chain. A dependent with several is the body of a chord, and each
-of them counts as one part of its header. No canvas is built of it: the plan stays in the rows, and these few lines are
-worked out anew, always alike, whenever a task has to send what follows it, a second time as well.
+of them counts as one part of its header. No canvas is built of it: a launch writes `follows` into the rows, and whoever
+ends a task works out from them what it sends (`workspace.plans.rows`), always alike, a second time as well.
 """
 
 from collections.abc import Mapping
@@ -40,6 +40,8 @@ FollowUp = ChainStep | ChordPart
 class CompiledPlan:
     """Everything that is sent for a plan, and when."""
 
+    follows: Mapping[str, tuple[str, ...]]
+    """What each task waits for, in the order of its chord's parts, without what follows from others."""
     starts: tuple[str, ...]
     """The tasks that are sent at launch."""
     joins: Mapping[str, int]
@@ -57,6 +59,7 @@ def compile_graph(graph: PlanGraph) -> CompiledPlan:
     """Return what is sent for a graph; edges that follow from others send nothing."""
     graph = reduced(graph)
     return CompiledPlan(
+        follows=graph.dependencies,
         starts=graph.roots,
         joins={node: len(needed) for node, needed in graph.dependencies.items() if len(needed) > 1},
         following={
