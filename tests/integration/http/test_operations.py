@@ -96,7 +96,7 @@ def document(http: httpx.Client, stack: Stack) -> dict[str, Any]:
     return found
 
 
-WITHOUT_A_BODY = ("/cancel/", "/reset/")
+WITHOUT_A_BODY = ("/cancel/", "/reset/", "/retry/")
 """How the paths end of what is asked for by its address alone."""
 
 

@@ -34,7 +34,7 @@ def test_a_queued_run_ends_at_once_and_the_one_before_it_goes_on(user: ApiClient
     with user.events(queued["events_url"]) as stream:
         events = stream.until("run_cancelled")
     assert story(events, queued["run_id"]) == ["message_created", "direct_agent_call", "run_cancelled"]
-    assert events[-1].payload == {"mode": "direct", "error": run["error"]}
+    assert events[-1].payload == {"mode": "direct", "error": run["error"], "outcome": None}
     assert user.run(first["run_id"])["status"] == "running"
     cancelled(user, first["run_id"])
     user.answered(session, "[say=this one is]")
