@@ -73,11 +73,13 @@ def test_no_null_takes_a_key_out_of_force(table: Table) -> None:
             assert not table.c[name].nullable or f"{leading} IS NULL OR {name} IS NOT NULL" in checks, key.name
 
 
-def _leads_to_users(table: Table) -> bool:
+def _leads_to_users(table: Table, passed: frozenset[str] = frozenset()) -> bool:
+    """Whether keys that cascade lead from here to the users; some lead back to where they came from."""
+    passed |= {table.name}
     return any(
-        key.referred_table.name == "users" or _leads_to_users(key.referred_table)
+        key.referred_table.name == "users" or _leads_to_users(key.referred_table, passed)
         for key in table.foreign_key_constraints
-        if key.ondelete == "CASCADE"
+        if key.ondelete == "CASCADE" and key.referred_table.name not in passed
     )
 
 
