@@ -45,7 +45,7 @@ class Launching:
         self._edges = edges
         self._publisher = publisher
 
-    def launch(self, task: StartedTask, view: PlanView, plan: Plan, versions: Mapping[UUID, int]) -> bool:
+    def launch(self, task: StartedTask, view: PlanView, plan: Plan) -> bool:
         """End a planning task with its plan at work. What the task used is on its row already.
 
         The caller then lets go what waited for the user-wide cap, as after every task.
@@ -54,7 +54,6 @@ class Launching:
             task: the planning task, which this node works on.
             view: the plan as it is in `runs.plan`; its tasks have the ids that their rows get.
             plan: the same, valid.
-            versions: of the configs that the agents of the plan are to run with at least, by agent.
 
         Returns:
             Whether it was launched; if not, nothing was written: the task is no longer this node's, or the end of its
@@ -65,7 +64,7 @@ class Launching:
             there = _lock_agents(session, task, view)
             if not _end_planning(session, task):
                 return False
-            rows = _rows(task, view, plan, versions, there)
+            rows = _rows(task, view, plan, there)
             _carry(session, task.run_id, plan, rows)
             session.add_all(rows)
             session.flush()
@@ -89,18 +88,15 @@ class Launching:
         tell_skipped(self._publisher, launched.follow_ups.skipped)
 
 
-def _lock_agents(session: Session, task: StartedTask, view: PlanView) -> set[UUID]:
-    """Lock the agents of a plan; returns those that there are."""
-    return set(
-        session.scalars(
-            select(UserAgent.id)
-            .where(
-                UserAgent.id.in_({each.agent_id for each in view.tasks}), UserAgent.project_id == task.key.project_id
-            )
-            .order_by(UserAgent.id)
-            .with_for_update(key_share=True)
-        )
+def _lock_agents(session: Session, task: StartedTask, view: PlanView) -> Mapping[UUID, int]:
+    """Lock the agents of a plan; returns the versions of the configs of those that there are."""
+    wanted = (
+        select(UserAgent.id, UserAgent.version)
+        .where(UserAgent.id.in_({each.agent_id for each in view.tasks}), UserAgent.project_id == task.key.project_id)
+        .order_by(UserAgent.id)
+        .with_for_update(key_share=True)
     )
+    return dict(session.execute(wanted).all())
 
 
 def _end_planning(session: Session, task: StartedTask) -> bool:
@@ -125,7 +121,7 @@ def _begin(session: Session, run_id: UUID) -> None:
     )
 
 
-def _rows(task: StartedTask, view: PlanView, plan: Plan, versions: Mapping[UUID, int], there: set[UUID]) -> list[Task]:
+def _rows(task: StartedTask, view: PlanView, plan: Plan, there: Mapping[UUID, int]) -> list[Task]:
     """Return the rows of a plan's tasks and of its closing task, in ascending order of their ids."""
     edges = compile_plan(plan).follows
     ids = {each.id: each.task_id for each in view.tasks}
@@ -134,7 +130,7 @@ def _rows(task: StartedTask, view: PlanView, plan: Plan, versions: Mapping[UUID,
     def ids_of(names: Iterable[str]) -> list[UUID]:
         return [ids[name] for name in names]
 
-    rows = [_planned(task, each, versions, is_there=each.agent_id in there) for each in view.tasks]
+    rows = [_planned(task, each, there.get(each.agent_id)) for each in view.tasks]
     for row, each in zip(rows, view.tasks, strict=True):
         row.depends_on, row.follows = ids_of(each.depends_on), ids_of(edges[each.id])
     rows.append(
@@ -153,13 +149,15 @@ def _rows(task: StartedTask, view: PlanView, plan: Plan, versions: Mapping[UUID,
     return sorted(rows, key=lambda row: row.id)
 
 
-def _planned(task: StartedTask, each: PlanTask, versions: Mapping[UUID, int], *, is_there: bool) -> Task:
+def _planned(task: StartedTask, each: PlanTask, version: int | None) -> Task:
+    """Return the row of a planned task, for the version of its agent's config that it has to run with at least."""
+    is_there = version is not None
     row = Task(
         **_of_run(task),
         id=each.task_id,
         agent_id=each.agent_id if is_there else None,
         agent_name=each.agent_name,
-        agent_version=versions.get(each.agent_id, 1),
+        agent_version=version or 0,
         plan_task_id=each.id,
         instruction=each.instruction,
         status=TaskStatus.PENDING,

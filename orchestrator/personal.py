@@ -1,6 +1,6 @@
 """A person's orchestrator: it makes a plan of a request for the agents of a project, and runs nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -78,10 +78,6 @@ class PersonalOrchestrator:
     def config(self, key: WorkspaceKey) -> OrchestratorConfig:
         """Return how a project plans."""
         return self._team.config(key)[0]
-
-    def versions(self, key: WorkspaceKey) -> Mapping[UUID, int]:
-        """Return the versions of the configs that the project's agents have now."""
-        return {member.agent_id: member.version for member in self._team.of(key)}
 
     def _planned(self, request: PlanningRequest, watch: Watch) -> Planned:
         try:

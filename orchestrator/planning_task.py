@@ -116,8 +116,7 @@ class PlanningTask:
         self._publisher.publish(scope_of(task), *events(approval), waits)
 
     def _go_ahead(self, task: StartedTask, view: PlanView, usage: Usage) -> RunEnd | None:
-        versions = patiently(lambda: self._orchestrator.versions(task.key))
-        if patiently(lambda: self._launching.launch(task, view, plan_of(view), versions)):
+        if patiently(lambda: self._launching.launch(task, view, plan_of(view))):
             self._publisher.publish(scope_of(task), completed(task, usage))
             return None
         reason = patiently(lambda: self._ledger.cancel_reason(task))

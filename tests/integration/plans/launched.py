@@ -123,7 +123,7 @@ class Launcher:
         plan = plan_of(tasks)
         view = view_of(plan, {name: UUID(agent["id"]) for name, agent in agents.items()})
         planning = write_planned(self.database, key, UUID(session), view)
-        assert self.launching.launch(planning, view, plan, {})
+        assert self.launching.launch(planning, view, plan)
         return LaunchedRun(self.database, user, key, planning.run_id, session, agents)
 
     def _host(self, user: ApiClient, agent: str) -> WorkspaceKey:

@@ -126,7 +126,3 @@ def test_the_policy_says_why_the_owner_is_asked() -> None:
     proposal = careful.propose(KEY, UUID(int=4), ASKED, watch())
     assert proposal.reasons
     assert careful.reasons(KEY, proposal.view) == proposal.reasons
-
-
-def test_agents_run_with_the_configs_that_they_have_now() -> None:
-    assert orchestrator(Team(HELPER)).versions(KEY) == {HELPER.agent_id: 7}

@@ -59,7 +59,7 @@ class Launched:
         self.planning = write_planned(world.database, world.key, world.session_id, view)
         self.run_id = self.planning.run_id
         self.launch: Callable[[], bool] = partial(
-            Launching(world.database, self.kept, self.kept).launch, self.planning, view, plan, {}
+            Launching(world.database, self.kept, self.kept).launch, self.planning, view, plan
         )
         self.ledger = PlanLedger(world.database, user_task_cap=PLENTY)
 
@@ -107,6 +107,13 @@ def parts(settled: SettledPart) -> list[tuple[str, str, int, int]]:
 
 
 # -- launching ---------------------------------------------------------------------------------------------------
+
+
+def test_a_launch_takes_the_configs_that_the_agents_have_now(world: World) -> None:
+    plan = Launched(world, {"a": (), "b": ("a",)})
+    world.change_agent(version=7)
+    assert plan.launch()
+    assert {plan.task(name).agent_version for name in ("a", "b")} == {7}
 
 
 def test_a_launch_queues_what_waits_for_nothing_and_opens_the_chords(world: World) -> None:
