@@ -26,7 +26,7 @@ from workspace.interruptible import LONGEST_SLICE, Interrupted, StopSignal, Watc
 from workspace.ledger import Ledger, StartedTask
 from workspace.names import ORCHESTRATOR
 from workspace.patience import patiently
-from workspace.plans.view import PlanSource, PlanView
+from workspace.plans.view import PlanView
 from workspace.task_end import scope_of
 from workspace.tools.transcript import WaitReason
 
@@ -74,9 +74,8 @@ class PlanningTask:
             view, usage, reasons = self._plan(task, stop)
         else:
             view, usage = standing.view, standing.usage
-            # What is done again was allowed once.
-            is_retry = view.source is PlanSource.RETRY
-            reasons = () if is_retry else patiently(lambda: self._orchestrator.reasons(task.key, view))
+            was_allowed = standing.was_allowed
+            reasons = () if was_allowed else patiently(lambda: self._orchestrator.reasons(task.key, view))
         self._tell(task, view, usage, needs_approval=bool(reasons))
         stop.check()
         if reasons:

@@ -57,8 +57,8 @@ class Retrying:
     def accept(self, key: WorkspaceKey, run_id: UUID, repeat: Repeat | None) -> Accepted | Repeated:
         """Store a run that does again what another one has no result of.
 
-        What was planned and had begun goes on under the same plan, which nobody is asked about again; what was not is
-        planned anew. A direct run is done again as a whole.
+        What was planned and had begun goes on under the same plan, which nobody is asked about again as long as its
+        agents are the same; what was not is planned anew. A direct run is done again as a whole.
 
         Raises:
             NotFound: no such run in the project.

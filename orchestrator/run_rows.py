@@ -19,7 +19,7 @@ from workspace.interruptible import Interrupted
 from workspace.ledger import StartedTask
 from workspace.own_task import is_own
 from workspace.plans.standing import stand
-from workspace.plans.view import PlanView
+from workspace.plans.view import PlanSource, PlanView
 
 
 class Standing(NamedTuple):
@@ -29,6 +29,8 @@ class Standing(NamedTuple):
     """Its plan, if it was made before."""
     verdict: Approved | Declined | None
     """What its owner answered, if asked."""
+    was_allowed: bool
+    """Whether this plan, for these very agents, was at work before: the run does again what another one left."""
     usage: Usage
     """Of planning."""
 
@@ -43,12 +45,14 @@ class RunRows:
     def standing(self, task: StartedTask) -> Standing:
         """Return how far the run of a planning task has come."""
         with self._database.tenant_session(task.key.user_id) as session:
-            plan, usage = session.execute(
-                select(Run.plan, Task.usage).join(Task, Task.run_id == Run.id).where(Task.id == task.id)
+            plan, retry_of, usage = session.execute(
+                select(Run.plan, Run.retry_of, Task.usage).join(Task, Task.run_id == Run.id).where(Task.id == task.id)
             ).one()
             view = PlanView.model_validate(plan) if plan is not None else None
+            before = session.scalar(select(Run.plan).where(Run.id == retry_of)) if retry_of else None
             verdict = self._approvals.verdict(session, task.id) if view else None
-        return Standing(view, verdict, Usage.model_validate(usage))
+        was_allowed = view is not None and before is not None and _does_again(view, PlanView.model_validate(before))
+        return Standing(view, verdict, was_allowed, Usage.model_validate(usage))
 
     def keep_plan(self, task: StartedTask, view: PlanView, usage: Usage) -> PlanView:
         """Write a run's plan and what planning used; returns the plan that the run has, which is the first one.
@@ -106,6 +110,12 @@ class RunRows:
             stand(session, task.key, task.run_id)
             session.commit()
         return approval
+
+
+def _does_again(view: PlanView, before: PlanView) -> bool:
+    """Whether a plan is for the agents that the one before was for: one made anew under an old name is another."""
+    agents = {task.id: task.agent_id for task in before.tasks}
+    return view.source is PlanSource.RETRY and all(agents.get(task.id) == task.agent_id for task in view.tasks)
 
 
 def _lock_wanted(session: Session, task: StartedTask) -> None:

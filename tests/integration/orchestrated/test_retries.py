@@ -53,3 +53,18 @@ def test_a_retry_does_only_what_has_no_result_and_asks_nobody_again(user: ApiCli
     assert len(user.messages(session, role="user")) == 1
     metrics = user.get(f"agents/{first['tasks'][1]['agent_id']}/metrics/").json()
     assert metrics["tasks_by_status"]["completed"] == 5
+
+
+def test_a_retry_asks_again_where_an_agent_was_made_anew_under_its_name(user: ApiClient, standin: Standin) -> None:
+    agent = user.make_agent("helper", memory={"enabled": False})
+    configure(user, plan_approval="always")
+    request = Request(standin).plan({"a": [], "b": []}).work("a", say="done").work("b", fail="400x1", say="done")
+    accepted = send(user, user.make_session()["id"], request)
+    answer(user, asked(user, accepted), "approve")
+    user.wait_for_run(accepted, status="partial")
+    assert user.delete(f"agents/{agent['id']}/").status_code == 204
+    user.make_agent("helper", memory={"enabled": False}, tools=["execute_command"])
+    again = user.post(f"runs/{accepted['run_id']}/retry/", {})
+    assert again.status_code == 202, again.text
+    answer(user, asked(user, again.json()), "approve")
+    assert statuses(user.wait_for_run(again.json())) == {"b": "completed"}
