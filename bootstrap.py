@@ -10,6 +10,8 @@ from uuid import UUID
 from api.parts import Web
 from orchestrator.calibrating import Calibrations
 from settings import Settings, load_settings
+from tasks.admission import Admission
+from tasks.agent_queues import AgentQueues
 from tasks.node import Node
 from tasks.node_parts import NodeParts
 from tasks.sender import web_sender
@@ -76,15 +78,16 @@ def build_node(app: Any, *, name: str, settings: Settings | None = None) -> Node
     """
     settings = settings or load_settings()
     memories = own_memories(settings)
-    core = build_core(settings, app, application_name="codelab-node", memories=memories)
+    queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
+    core = build_core(settings, app, application_name="codelab-node", memories=memories, is_consumed=queues.is_consumed)
     node_id = f"{name}:{os.getpid()}:{UUID(bytes=os.urandom(16)).hex[:8]}"
     resources = build_resources(settings, memories)
     model = ModelClient(settings)
-    hosting = build_hosting(core, memories, resources.files, model, node_id=node_id)
+    hosting = build_hosting(core, queues, memories, resources.files, model, node_id=node_id)
     work = build_work(core, memories, resources, model, hosting, node_id=node_id)
     parts = NodeParts(
         settings=settings,
-        queues=hosting.queues,
+        queues=queues,
         requests=hosting.requests,
         claims=hosting.claims,
         leases=hosting.leases,

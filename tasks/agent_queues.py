@@ -215,6 +215,12 @@ class AgentQueues:
                 if agent.last_used < before and not agent.running and not agent.delivered
             ]
 
+    def is_consumed(self, agent_id: UUID) -> bool:
+        """Return whether this node takes messages from an agent's queue now."""
+        with self._lock:
+            agent = self._by_id.get(agent_id)
+            return agent is not None and agent.consumer is not None
+
     def running(self) -> set[UUID]:
         """Return the tasks that hold a slot."""
         with self._lock:

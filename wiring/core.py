@@ -1,7 +1,8 @@
 """What web processes and nodes have alike."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import redis
 
@@ -34,6 +35,7 @@ from workspace.memory.asking import Asking
 from workspace.memory.host_calling import HostCalling
 from workspace.memory.remote import RemoteMemories
 from workspace.memory.store import MOST_AT_ONCE
+from workspace.names import WorkspaceKey
 from workspace.plans.afterwards import PlanAfterwards
 from workspace.remembering import Remembering
 from workspace.reports import Reports
@@ -81,11 +83,26 @@ class Core(NamedTuple):
     services: SpaceServices
 
 
-def build_core(settings: Settings, app: Any, *, application_name: str, memories: AgentMemories | None) -> Core:
-    """Build that, with memories that are asked of their hosts unless this process has them itself."""
+def build_core(
+    settings: Settings,
+    app: Any,
+    *,
+    application_name: str,
+    memories: AgentMemories | None,
+    is_consumed: Callable[[UUID], bool] = lambda _: False,
+) -> Core:
+    """Build that.
+
+    Args:
+        settings: the options.
+        app: sends.
+        application_name: what the database knows the process by.
+        memories: the agents', if this process has them itself; without them their hosts are asked.
+        is_consumed: says of which agents' queues this process is the consumer, so that no host has to be told.
+    """
     ground = _ground(settings, app, application_name)
     database, publisher, bus = ground.database, ground.publisher, ground.bus
-    edges = Chords(app, bus, needed=partial(ground.broadcaster.tell, Change.AGENT_NEEDED))
+    edges = Chords(app, bus, needed=_needed(ground.broadcaster, is_consumed))
     afterwards = PlanAfterwards(
         publisher=publisher, bus=bus, edges=edges, announce=lambda run_id: mark_announced(database, [run_id])
     )
@@ -117,6 +134,15 @@ def build_core(settings: Settings, app: Any, *, application_name: str, memories:
         tool_calls=ToolCalls(database, publisher, resumption, output_limit=settings.tool_output_limit),
         services=_services(ground, endings, team, estimator, memories),
     )
+
+
+def _needed(broadcaster: Broadcaster, is_consumed: Callable[[UUID], bool]) -> Callable[[WorkspaceKey, UUID], None]:
+    def needed(key: WorkspaceKey, agent_id: UUID) -> None:
+        # Most of the time the node that tells is the host itself, and has the queue at hand since the last task.
+        if not is_consumed(agent_id):
+            broadcaster.tell(Change.AGENT_NEEDED, key, agent_id)
+
+    return needed
 
 
 def _ground(settings: Settings, app: Any, application_name: str) -> _Ground:

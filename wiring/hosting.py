@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from tasks.admission import Admission
 from tasks.agent_queues import AgentQueues
 from tasks.request_desk import RequestDesk
 from tasks.request_queues import RequestQueues
@@ -27,7 +26,6 @@ class Hosting(NamedTuple):
 
     leases: Leases
     claims: Claims
-    queues: AgentQueues
     requests: RequestQueues
     health: AgentHealth
     lost_hosts: LostHosts
@@ -38,13 +36,18 @@ class Hosting(NamedTuple):
 
 
 def build_hosting(
-    core: Core, memories: AgentMemories, files: WorkspaceFiles, model: ModelClient, *, node_id: str
+    core: Core,
+    queues: AgentQueues,
+    memories: AgentMemories,
+    files: WorkspaceFiles,
+    model: ModelClient,
+    *,
+    node_id: str,
 ) -> Hosting:
     """Build that, for a node of this id."""
     settings, services = core.settings, core.services
     leases = Leases(core.client, ttl=settings.node_lease_ttl)
     claims = Claims(core.database, leases, node_id=node_id, data_id=data_dir_id(settings.data_dir))
-    queues = AgentQueues(Admission(slots=settings.node_slots), most_attached=settings.user_attached_agents)
     memory_watch = MemoryWatch(memories.store, services.alerts, node_id=node_id)
     orphaned_memory = OrphanedMemory(core.database, memories.store)
     health = AgentHealth(core.database, probe=model.probe, interval=settings.agent_check_interval)
@@ -70,7 +73,6 @@ def build_hosting(
     return Hosting(
         leases=leases,
         claims=claims,
-        queues=queues,
         requests=requests,
         health=health,
         lost_hosts=lost_hosts,

@@ -198,6 +198,20 @@ def test_an_agent_attached_while_the_broker_is_away_is_consumed_after_it_came(no
     assert node.worker.prefetch == 2
 
 
+def test_a_queue_is_consumed_as_long_as_the_agent_has_a_channel(node: Node) -> None:
+    assert not node.queues.is_consumed(AGENT)
+    node.limit(1)
+    assert node.queues.is_consumed(AGENT)
+    assert not node.queues.is_consumed(uuid4())
+    slot = node.enter()
+    node.reconnect()
+    assert not node.queues.is_consumed(AGENT), "what runs from before takes the whole limit"
+    node.leave(slot)
+    assert node.queues.is_consumed(AGENT)
+    node.queues.detach(AGENT, None)
+    assert not node.queues.is_consumed(AGENT)
+
+
 def test_work_of_the_present_channel_takes_nothing_of_its_prefetch_count(node: Node) -> None:
     node.limit(3)
     slots = [node.enter() for _ in range(3)]
