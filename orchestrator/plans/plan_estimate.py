@@ -10,12 +10,13 @@ independently of one another, though a slow day of the provider slows all of the
 neither queues nor an agent's concurrency limit are in the parallel time.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from random import Random
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.plans.critical_path import critical_path
@@ -26,6 +27,9 @@ from orchestrator.plans.task_estimate import TaskEstimate
 
 DRAWS = 1_000
 _SEED = 20_250_101
+
+Draws = NDArray[np.float64]
+"""Values, one for each time that a plan is played through; the last axis is always these."""
 
 
 class PlanEstimate(BaseModel):
@@ -46,66 +50,65 @@ def estimate_plan(graph: PlanGraph, tasks: Mapping[str, TaskEstimate]) -> PlanEs
 
     A closing task that writes the answer takes its time, too: give the graph with it to have that counted.
     """
-    chances = _chances(len(graph))
-    seconds = [_drawn(tasks[node].seconds, each) for node, each in zip(graph.nodes, chances, strict=True)]
-    tokens = [_drawn(tasks[node].tokens, each) for node, each in zip(graph.nodes, chances, strict=True)]
+    seconds = _drawn([tasks[node].seconds for node in graph.nodes])
     return PlanEstimate(
-        sequential_seconds=_summed(seconds),
+        sequential_seconds=_spread(seconds.sum(axis=0)),
         parallel_seconds=_spread(_finishes(graph, seconds)),
-        tokens=_summed(tokens),
-        cost_usd=_cost(graph, tasks, chances),
+        tokens=_spread(_drawn([tasks[node].tokens for node in graph.nodes]).sum(axis=0)),
+        cost_usd=_cost([tasks[node].cost_usd for node in graph.nodes]),
         critical_path=critical_path(graph, {node: tasks[node].seconds.p50 for node in graph.nodes}).nodes,
         tasks={node: tasks[node] for node in graph.nodes},
     )
 
 
-def _cost(graph: PlanGraph, tasks: Mapping[str, TaskEstimate], chances: Sequence[Sequence[float]]) -> Spread | None:
-    costs = [cost for node in graph.nodes if (cost := tasks[node].cost_usd) is not None]
-    if len(costs) < len(graph):
-        return None
-    return _summed([_drawn(cost, each) for cost, each in zip(costs, chances, strict=True)])
+def _cost(costs: Sequence[Spread | None]) -> Spread | None:
+    known = [cost for cost in costs if cost is not None]
+    return _spread(_drawn(known).sum(axis=0)) if len(known) == len(costs) else None
 
 
-def _finishes(graph: PlanGraph, seconds: Sequence[Sequence[float]]) -> list[float]:
-    """Return when the last task ends, for each draw."""
-    places = {node: place for place, node in enumerate(graph.nodes)}
-    ends: dict[str, Sequence[float]] = {}
+def _finishes(graph: PlanGraph, seconds: Draws) -> Draws:
+    """Return when the last task ends, for each draw.
+
+    Args:
+        graph: the plan.
+        seconds: a row of draws for each node, in the order of the graph's nodes.
+    """
+    own = dict(zip(graph.nodes, seconds, strict=True))
+    nothing = np.zeros(seconds.shape[1:])
+    ends: dict[str, Draws] = {}
     for node in graph.order:
-        own = seconds[places[node]]
-        needed = [ends[each] for each in graph.dependencies[node]]
-        begins = [max(each) for each in zip(*needed, strict=True)] or [0.0] * len(own)
-        ends[node] = [begin + lasts for begin, lasts in zip(begins, own, strict=True)]
-    return [max(each) for each in zip(*(ends[node] for node in graph.sinks), strict=True)]
+        ends[node] = own[node] + _latest([ends[each] for each in graph.dependencies[node]] or [nothing])
+    return _latest([ends[node] for node in graph.sinks] or [nothing])
 
 
-def _drawn(spread: Spread, chances: Sequence[float]) -> list[float]:
-    median, sigma, exp = spread.p50, spread.sigma, math.exp  # looked up once: this runs a hundred thousand times
-    return [median * exp(sigma * z) for z in chances]
+def _latest(ends: Sequence[Draws]) -> Draws:
+    latest: Draws = np.maximum.reduce(ends)
+    return latest
 
 
-def _summed(draws: Sequence[Sequence[float]]) -> Spread:
-    return _spread(list(map(math.fsum, zip(*draws, strict=True))))
+def _drawn(spreads: Sequence[Spread]) -> Draws:
+    """Return a row of draws for each of these, each row in an order of its own."""
+    medians = np.array([spread.p50 for spread in spreads], dtype=np.float64)
+    sigmas = np.array([spread.sigma for spread in spreads], dtype=np.float64)
+    drawn: Draws = medians[:, None] * np.exp(
+        sigmas[:, None] * _orders(max(len(spreads), MAX_TASKS + 1))[: len(spreads)]
+    )
+    return drawn
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    ordered = sorted(values) or [0.0]
-    return Spread(p50=ordered[(len(ordered) - 1) // 2], p90=ordered[math.ceil(0.9 * len(ordered)) - 1])
+def _spread(values: Draws) -> Spread:
+    # By this method a quantile is one of the values, and nothing between two of them.
+    p50, p90 = np.quantile(values, [0.5, 0.9], method="inverted_cdf")
+    return Spread(p50=float(p50), p90=float(p90))
 
 
 @cache
-def _evenly() -> tuple[float, ...]:
-    """Return standard normal values, one from the middle of each of a thousand equally likely ranges."""
+def _orders(count: int) -> Draws:
+    """Return so many rows of standard normal values, one from the middle of each of a thousand equally likely ranges.
+
+    They are kept: to make them takes longer than all that is done with them.
+    """
     normal = NormalDist()
-    return tuple(normal.inv_cdf((place + 0.5) / DRAWS) for place in range(DRAWS))
-
-
-def _chances(count: int) -> Sequence[Sequence[float]]:
-    """Return for each of so many tasks those values in an order of its own."""
-    return _orders(max(count, MAX_TASKS + 1))[:count]
-
-
-@cache
-def _orders(count: int) -> Sequence[Sequence[float]]:
-    """Return such orders. They are kept: to make them takes longer than all that is done with them."""
+    evenly = [normal.inv_cdf((place + 0.5) / DRAWS) for place in range(DRAWS)]
     random = Random(_SEED)  # noqa: S311  # it has to be the same each time, not hard to guess
-    return [random.sample(_evenly(), DRAWS) for _ in range(count)]
+    return np.array([random.sample(evenly, DRAWS) for _ in range(count)])
