@@ -58,10 +58,9 @@ class PersonalOrchestrator:
             AgentDeleted: the project has no agents any more.
             Interrupted: the run has to end.
         """
-        team = self._team.of(key)
+        team, config, version = self._team.with_config(key)
         if not team:
             raise AgentDeleted("The project has no agents any more.")
-        config, version = self._team.config(key)
         request = PlanningRequest(
             key=key, run_id=run_id, config=config, config_version=version, team=team, conversation=conversation
         )
@@ -72,8 +71,8 @@ class PersonalOrchestrator:
 
     def reasons(self, key: WorkspaceKey, view: PlanView) -> tuple[str, ...]:
         """Return why the owner has to be asked before a plan may run, by the present policy."""
-        config, _ = self._team.config(key)
-        return self._approvals.reasons(config, view, self._team.of(key))
+        team, config, _ = self._team.with_config(key)
+        return self._approvals.reasons(config, view, team)
 
     def config(self, key: WorkspaceKey) -> OrchestratorConfig:
         """Return how a project plans."""

@@ -69,6 +69,9 @@ class Team(Protocol):
     def of(self, key: WorkspaceKey) -> Sequence[TeamMember]:
         """Return the agents of a project, by name."""
 
+    def with_config(self, key: WorkspaceKey) -> tuple[Sequence[TeamMember], OrchestratorConfig, int]:
+        """Return both, and the version of the config."""
+
     def config(self, key: WorkspaceKey) -> tuple[OrchestratorConfig, int]:
         """Return how the project plans, and the version of that; 0 for the defaults."""
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from models import ApprovalRequest, Run, Task
-from models.statuses import CancelReason, TaskStatus
+from models import ApprovalRequest, Json, Run, Task
+from models.statuses import TaskStatus
 from models.tenancy import Database
 from orchestrator.plan_approvals import Approved, Declined, PlanApprovals
 from workspace.cancellation import failure_of
@@ -61,13 +61,11 @@ class RunRows:
             Interrupted: the task is not this node's any more, or the end of its run was asked for.
         """
         with self._database.tenant_session(task.key.user_id) as session:
-            _lock_wanted(session, task)
-            run = _lock_run(session, task)
-            if run.plan is not None:
-                return PlanView.model_validate(run.plan)
-            run.plan = view.model_dump(mode="json")
-            run.started_at = run.started_at or task.started_at
-            session.flush()
+            kept = _lock_wanted(session, task)
+            if kept is not None:
+                return PlanView.model_validate(kept)
+            plan = view.model_dump(mode="json")
+            _change_run(session, task, plan=plan, started_at=func.coalesce(Run.started_at, task.started_at))
             _change(session, task, usage=usage.model_dump(mode="json"))
             session.commit()
         return view
@@ -80,7 +78,7 @@ class RunRows:
         """
         with self._database.tenant_session(task.key.user_id) as session:
             _lock_wanted(session, task)
-            _lock_run(session, task).plan = view.model_dump(mode="json")
+            _change_run(session, task, plan=view.model_dump(mode="json"))
             session.commit()
 
     def park(
@@ -118,8 +116,8 @@ def _does_again(view: PlanView, before: PlanView) -> bool:
     return view.source is PlanSource.RETRY and all(agents.get(task.id) == task.agent_id for task in view.tasks)
 
 
-def _lock_wanted(session: Session, task: StartedTask) -> None:
-    """Lock a task that this node works on, and whose run is wanted.
+def _lock_wanted(session: Session, task: StartedTask) -> Json | None:
+    """Lock a task that this node works on, and its run, which is wanted; returns the plan that the run has.
 
     Whoever asks for the end of the run later waits for this lock, and finds what is written under it.
 
@@ -129,15 +127,11 @@ def _lock_wanted(session: Session, task: StartedTask) -> None:
     own = select(Task.id).where(Task.id == task.id, is_own(task)).with_for_update(key_share=True)
     if session.scalar(own) is None:
         raise Interrupted(WorkerLost())
-    reason: CancelReason | None = session.scalar(
-        select(Run.cancel_reason).where(Run.id == task.run_id, Run.cancel_requested_at.is_not(None))
-    )
+    run = select(Run.cancel_reason, Run.plan).where(Run.id == task.run_id)
+    reason, plan = session.execute(run.with_for_update(key_share=True)).one()
     if reason is not None:
         raise Interrupted(failure_of(reason))
-
-
-def _lock_run(session: Session, task: StartedTask) -> Run:
-    return session.scalars(select(Run).where(Run.id == task.run_id).with_for_update(key_share=True)).one()
+    return plan
 
 
 def _is_parked(session: Session, task: StartedTask) -> bool:
@@ -147,4 +141,9 @@ def _is_parked(session: Session, task: StartedTask) -> bool:
 
 def _change(session: Session, task: StartedTask, **values: object) -> None:
     own = update(Task).where(Task.id == task.id)
+    session.execute(own.values(**values).execution_options(synchronize_session=False))
+
+
+def _change_run(session: Session, task: StartedTask, **values: object) -> None:
+    own = update(Run).where(Run.id == task.run_id)
     session.execute(own.values(**values).execution_options(synchronize_session=False))

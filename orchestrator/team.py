@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.orm import Session
 
 from models import Project, UserAgent, UserOrchestrator
 from models.tenancy import Database
@@ -26,6 +27,20 @@ class ConfigView(NamedTuple):
 
 _DEFAULTS = ConfigView(OrchestratorConfig(), 0, None)
 
+_MEMBERS = (
+    # Not whole configs: a system prompt may be a hundred times as long as the rest.
+    select(
+        UserAgent.id,
+        UserAgent.name,
+        UserAgent.version,
+        UserAgent.config["model"],
+        UserAgent.config["capabilities"],
+        UserAgent.config["tools"],
+    )
+    .where(UserAgent.project_id == bindparam("project"))
+    .order_by(UserAgent.name)
+)
+
 
 class TeamStore:
     """Reads the team, reads and writes the configuration; implements `orchestrator.planning.Team`."""
@@ -36,21 +51,17 @@ class TeamStore:
 
     def of(self, key: WorkspaceKey) -> Sequence[TeamMember]:
         """Return the agents of a project, by name."""
-        # Not whole configs: a system prompt may be a hundred times as long as the rest.
-        query = (
-            select(
-                UserAgent.id,
-                UserAgent.name,
-                UserAgent.version,
-                UserAgent.config["model"],
-                UserAgent.config["capabilities"],
-                UserAgent.config["tools"],
-            )
-            .where(UserAgent.project_id == key.project_id)
-            .order_by(UserAgent.name)
-        )
         with self._database.tenant_session(key.user_id) as session:
-            rows = session.execute(query).all()
+            return self._members(session, key)
+
+    def with_config(self, key: WorkspaceKey) -> tuple[Sequence[TeamMember], OrchestratorConfig, int]:
+        """Return the agents of a project, how it plans, and the version of that."""
+        with self._database.tenant_session(key.user_id) as session:
+            members, row = self._members(session, key), session.scalars(_row(key)).one_or_none()
+        view = _DEFAULTS if row is None else _view(row)
+        return members, view.config, view.version
+
+    def _members(self, session: Session, key: WorkspaceKey) -> Sequence[TeamMember]:
         return [
             TeamMember(
                 agent_id=agent_id,
@@ -58,7 +69,9 @@ class TeamStore:
                 model=model or self._default_model,
                 roster=RosterAgent(name, tuple(capabilities or ()), tuple(tools or ())),
             )
-            for agent_id, name, version, model, capabilities, tools in rows
+            for agent_id, name, version, model, capabilities, tools in session.execute(
+                _MEMBERS, {"project": key.project_id}
+            )
         ]
 
     def config(self, key: WorkspaceKey) -> tuple[OrchestratorConfig, int]:

@@ -115,7 +115,7 @@ def build_core(
         afterwards=afterwards,
     )
     team = TeamStore(database, default_model=settings.default_model)
-    estimator = HistoryEstimator(database, team, settings)
+    estimator = HistoryEstimator(database, settings)
     resumption = Resumption(bus, ground.broadcaster)
     approvals = ApprovalManager(database, publisher, resumption, Grants(database), settings)
     return Core(

@@ -39,6 +39,9 @@ class Team:
     def of(self, key: WorkspaceKey) -> Sequence[TeamMember]:
         return self._members
 
+    def with_config(self, key: WorkspaceKey) -> tuple[Sequence[TeamMember], OrchestratorConfig, int]:
+        return self._members, self._config, 0
+
     def config(self, key: WorkspaceKey) -> tuple[OrchestratorConfig, int]:
         return self._config, 0
 

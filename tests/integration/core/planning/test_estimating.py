@@ -38,8 +38,8 @@ def team(database: Database) -> TeamStore:
 
 
 @pytest.fixture
-def estimator(database: Database, team: TeamStore, priced: Settings) -> HistoryEstimator:
-    return HistoryEstimator(database, team, priced)
+def estimator(database: Database, priced: Settings) -> HistoryEstimator:
+    return HistoryEstimator(database, priced)
 
 
 def run_of(world: World, **values: Any) -> Run:
