@@ -211,6 +211,10 @@ class ModelFailure(RunFailure):
     code = ErrorCode.MODEL_ERROR
 
 
+class ModelRequestRefused(ModelFailure):
+    """The model's provider refused this very request; another one it may answer."""
+
+
 class ModelUnavailable(ModelFailure):
     """The model's provider could not be reached or gave no answer, after every retry."""
 

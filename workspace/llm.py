@@ -18,7 +18,7 @@ import tenacity
 
 from models import Json
 from settings import ModelPrice, Settings
-from workspace.errors import ModelFailure, ModelUnavailable
+from workspace.errors import ModelFailure, ModelRequestRefused, ModelUnavailable
 from workspace.events import Usage
 from workspace.interruptible import Interrupted, InterruptibleTransport, StopSignal, Watch, watching
 from workspace.metrics import MODEL_RETRIES
@@ -103,7 +103,7 @@ class ModelClient:
         """Ask for one turn and stream it into `sink`.
 
         Raises:
-            ModelFailure: the provider refused.
+            ModelFailure: the provider refused; `ModelRequestRefused` if for what the request says.
             ModelUnavailable: it stayed out of reach; `retry_after` says when to come back, if it told.
             Interrupted: `watch` ended the work.
         """
@@ -231,7 +231,8 @@ def _explain_status(error: openai.APIStatusError) -> Exception:
         return PassingError(f"http_{status}", f"The model's server answered {status}.", _retry_after(error.response))
     if status in {401, 403}:
         return ModelFailure(f"The model's provider answered {status}: check OPENAI_API_KEY.")
-    return ModelFailure(f"The model's provider answered {status}: {storable(error.message[:300])}")
+    kind = ModelRequestRefused if status in {400, 422} else ModelFailure
+    return kind(f"The model's provider answered {status}: {storable(error.message[:300])}")
 
 
 def _judge_lookup(error: openai.APIStatusError, model: str) -> Probe:

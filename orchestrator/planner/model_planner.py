@@ -5,24 +5,24 @@ A message never fails for want of a plan. Only who ends the run ends planning wi
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import structlog
 
 from orchestrator.planner.cache import PlanCache, digest_of
+from orchestrator.planner.forms import PlanForms
 from orchestrator.planner.prompt import Message, planning_messages, repair_messages
 from orchestrator.planner.reading import read_plan
 from orchestrator.planning import Planned, PlanningRequest
 from orchestrator.plans.fallback import fallback_plan
 from orchestrator.plans.mistakes import Mistakes
 from orchestrator.plans.plan import Plan
-from orchestrator.plans.schema import RESPONSE_FORMAT
 from settings import Settings
-from workspace.errors import ModelFailure, ModelUnavailable
+from workspace.errors import ModelFailure, ModelRequestRefused, ModelUnavailable
 from workspace.events import Usage
 from workspace.interruptible import Interrupted, StageWatch, Watch
-from workspace.llm import ModelClient, ModelRequest
+from workspace.llm import ModelClient, ModelRequest, ModelTurn
 from workspace.metrics import PLANNING_FAILURES, PLANNING_SECONDS, PLANS_MADE
 from workspace.plans.view import PlanSource
 from workspace.usage import NO_USAGE, total
@@ -91,6 +91,7 @@ class ModelPlanner:
         self._default_model = settings.default_model
         self._timeout = settings.planning_timeout
         self._clock = clock
+        self._forms = PlanForms(clock=clock)
 
     def plan(self, request: PlanningRequest, watch: Watch) -> Planned:
         """See `orchestrator.planning.Planner`."""
@@ -164,16 +165,27 @@ class ModelPlanner:
             messages=list(messages),
             agent=str(course.request.key.project_id),  # what stands for the orchestrator where agents have ids
             temperature=course.request.config.temperature,
-            response_format=RESPONSE_FORMAT,
+            response_format=self._forms.of(course.model),
         )
         try:
-            turn = self._model.turn(request, _Quiet(), course.watch)
+            turn = self._asked_in_either_form(request, course.watch)
         except ModelUnavailable as failure:
             raise _NoPlan(PlanningFailure.UNAVAILABLE) from failure
         except ModelFailure as failure:
             raise _NoPlan(PlanningFailure.REFUSED) from failure
         course.usage = total(course.usage, turn.usage)
         return turn.text
+
+    def _asked_in_either_form(self, request: ModelRequest, watch: Watch) -> ModelTurn:
+        """Return a turn; where the request is refused with a schema, that of the same request without one."""
+        try:
+            return self._model.turn(request, _Quiet(), watch)
+        except ModelRequestRefused:
+            if request.response_format is None:
+                raise
+        turn = self._model.turn(replace(request, response_format=None), _Quiet(), watch)
+        self._forms.refused(request.model)
+        return turn
 
     @staticmethod
     def _simple(request: PlanningRequest) -> Plan:

@@ -16,7 +16,14 @@ from pydantic import SecretStr
 from settings import ModelPrice, Settings, load_settings
 from tests.support.stack import Stack
 from tests.support.standin import Standin
-from workspace.errors import Cancelled, DeadlineExceeded, ModelFailure, ModelUnavailable, RunFailure
+from workspace.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    ModelFailure,
+    ModelRequestRefused,
+    ModelUnavailable,
+    RunFailure,
+)
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.llm import ModelClient, ModelRequest, ModelTurn, Probe
 
@@ -192,9 +199,20 @@ def test_the_attempts_are_bounded(ask_impatiently: Asked, sink: Sink, standin: S
     assert standin.witness(agent)["total"] == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_a_refusal_is_not_retried(ask: Asked, sink: Sink, standin: Standin, agent: str, status: int) -> None:
-    with refused(ModelFailure, within=2 * SOON) as caught:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, ModelRequestRefused),
+        (401, ModelFailure),
+        (403, ModelFailure),
+        (404, ModelFailure),
+        (422, ModelRequestRefused),
+    ],
+)
+def test_a_refusal_is_not_retried(
+    ask: Asked, sink: Sink, standin: Standin, agent: str, status: int, kind: type[ModelFailure]
+) -> None:
+    with refused(kind, within=2 * SOON) as caught:
         ask(f"[fail={status}] {agent}", sink, agent=agent)
     assert str(status) in caught.value.detail
     assert not caught.value.retryable

@@ -103,6 +103,26 @@ def test_a_plan_with_mistakes_is_repaired_once_and_both_calls_are_paid_for(
     assert counted("plans_made_total", source="repaired") == 1
 
 
+def test_a_server_that_refuses_schemas_is_asked_without_and_not_with_one_again(
+    planner: ModelPlanner, standin: Standin
+) -> None:
+    words = f"Here it is: {GOOD}"
+    request = planning_request(f'Do it. [plan={{"fail": 400}}] [say={words}]', cache_plans=False)
+    for _ in range(2):
+        found = planned(planner, request)
+        assert (found.source, found.plan) == (PlanSource.MODEL, Plan.model_validate_json(GOOD))
+    assert ["response_format" in call for call in calls(standin, request)] == [True, False, False]
+
+
+def test_a_model_that_refuses_in_either_form_is_asked_by_schema_the_next_time(
+    planner: ModelPlanner, standin: Standin
+) -> None:
+    request = planning_request('Do it. [plan={"fail": 400}] [fail=400]')
+    for _ in range(2):
+        assert planned(planner, request).source is PlanSource.FALLBACK
+    assert ["response_format" in call for call in calls(standin, request)] == [True, False, True, False]
+
+
 def test_an_answer_that_is_no_json_is_repaired(planner: ModelPlanner) -> None:
     found = planned(planner, planning_request(f'[plan=[{{"say": "I would rather not."}}, {GOOD}]]'))
     assert found.source is PlanSource.REPAIRED
@@ -171,7 +191,7 @@ def test_a_failure_that_passes_is_not_the_end_of_planning(planner: ModelPlanner)
         ('{"fail": 503, "retry_after": 0.3}', "timeout"),
         ('{"fail": 429, "retry_after": 4}', "timeout"),
         ('{"fail": 429, "retry_after": 400}', "unavailable"),
-        ('{"fail": 400}', "refused"),
+        ('{"fail": 400}] [fail=400', "refused"),
         ('{"fail": 401}', "refused"),
         ('{"silent": 30}', "timeout"),
         (f'{{"gap": 0.1, "say": "{"word " * 500}"}}', "timeout"),
