@@ -265,6 +265,16 @@ def test_the_table_of_metrics_has_each_with_its_type_and_labels() -> None:
     assert told == {_exposed(metric): (metric._type, list(metric._labelnames)) for metric in found}
 
 
+def test_the_kinds_of_what_a_sweep_mends_are_its_steps() -> None:
+    told = next(
+        row for row in rows(section(page("operations.md"), "## Metrics")) if "codelab_tasks_swept_total" in row[0]
+    )
+    steps = re.findall(r'^            "(\w+)": ', (ROOT / "wiring" / "sweeping.py").read_text(), re.MULTILINE)
+
+    assert len(steps) > 10
+    assert sorted(code(told[4])) == sorted(steps)
+
+
 def _exposed(metric: MetricWrapperBase) -> str:
     return f"{metric._name}_total" if metric._type == "counter" else metric._name
 
