@@ -106,7 +106,7 @@ def list_runs(session_id: UUID, query: RunQuery) -> RunListing:
 
 @chat.on("GET", "/runs/<uuid:run_id>/", answers=RunResponse)
 def get_run(run_id: UUID) -> RunResponse:
-    """Read a run with its tasks, error and usage, and why it is not finished."""
+    """Read a run with its tasks, plan, error and usage, and why it is not finished."""
     return _run(run_id)
 
 

@@ -79,8 +79,8 @@ def _document() -> object:
     """Return the document; what spectree does not know is said here: an event stream's media types, and headers."""
     spec = openapi.spec
     for path, operations in spec["paths"].items():
-        if path.rstrip("/").endswith("/message"):
-            operations["post"]["parameters"].append(_PREFER)
+        if path.rstrip("/").endswith(("/message", "/retry")):
+            operations["post"]["parameters"] += [_PREFER, _REPEAT]
             for status in ("200", "202"):
                 operations["post"]["responses"][status]["headers"] = {"Preference-Applied": _APPLIED}
         if path.rstrip("/").endswith("/events"):

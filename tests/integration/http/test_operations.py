@@ -194,6 +194,15 @@ def test_the_document_says_what_an_export_an_import_and_a_key_are(document: dict
     assert ("header", "Idempotency-Key") in named
 
 
+def test_the_document_says_which_headers_what_begins_a_run_takes(document: dict[str, Any]) -> None:
+    begins = [each for _, path, each in operations(document) if path.endswith(("/message/", "/retry/"))]
+    assert len(begins) == 4  # each of the two in the default project and in a named one
+    for operation in begins:
+        named = {each["name"] for each in operation["parameters"] if each["in"] == "header"}
+        assert named == {"Prefer", "Idempotency-Key"}
+        assert all("Preference-Applied" in operation["responses"][status]["headers"] for status in ("200", "202"))
+
+
 def test_the_document_says_what_an_event_stream_is(document: dict[str, Any]) -> None:
     for _, path, operation in operations(document):
         if path.endswith("/events/"):

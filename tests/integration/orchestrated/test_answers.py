@@ -31,7 +31,7 @@ def test_a_single_last_task_has_the_answer(user: ApiClient, session: str, standi
     end = events[-1].payload
     assert (end["status"], [task["status"] for task in end["outcome"]["tasks"]]) == ("completed", ["completed"] * 2)
     run = user.run(accepted["run_id"])
-    assert run["mode"], run["status"] == ("orchestrated", "completed")
+    assert (run["mode"], run["status"]) == ("orchestrated", "completed")
     assert end["usage"] == run["usage"]
     assert run["usage"]["total_tokens"] == sum(task["usage"]["total_tokens"] for task in run["tasks"])
 
