@@ -11,85 +11,22 @@ runs from before, and is given the rest as that ends.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
 import structlog
-from celery import bootsteps
-from celery.worker.consumer.events import Events
-from celery.worker.consumer.tasks import Tasks
 from kombu.common import ignore_errors
 
 from tasks.admission import Admission, on_settled
+from tasks.attached_agent import AttachedAgent, Refusal, Slot
 from tasks.channel_pool import ChannelPool
 from tasks.settling import settle_by_channel
 from workspace.agent_bus import agent_queue
 from workspace.errors import RunFailure
-from workspace.interruptible import StopSignal
 from workspace.metrics import AGENTS_ATTACHED, TASKS_RUNNING
 from workspace.names import WorkspaceKey
 
 log = structlog.get_logger(__name__)
-
-EVENT_INTERVAL = 1.0
-EVENT_BATCH = 500
-"""Task events that are sent at once, at the latest when so many wait."""
-
-
-class Refusal(Enum):
-    """Why a task got no slot."""
-
-    DUPLICATE = auto()  # a second message of a task that runs here
-    FULL = auto()
-    DETACHED = auto()  # the agent was let go: what would begin now, nobody would count or stop
-
-
-@dataclass(eq=False)
-class Slot:
-    """One of an agent's slots, held by one task."""
-
-    queue: "AttachedAgent"
-    task_id: UUID
-    generation: int
-    """Of the channel that the message came by."""
-    stop: StopSignal = field(default_factory=StopSignal)
-
-    def is_alone(self) -> bool:
-        """Whether the agent has no other task running."""
-        return len(self.queue.running) <= 1
-
-
-@dataclass(eq=False)
-class AttachedAgent:
-    """An agent whose queue this node consumes."""
-
-    key: WorkspaceKey
-    agent_id: UUID
-    agent_name: str
-    limit: int
-    running: dict[UUID, Slot] = field(default_factory=dict)
-    delivered: int = 0
-    """Messages that the present channel handed out and that are not settled."""
-    last_used: float = field(default_factory=time.monotonic)
-    generation: int = 0
-    consumer: Any = None
-    prefetch: int = 0
-
-    @property
-    def queue_name(self) -> str:
-        """The name of its Celery queue."""
-        return self.key.agent_queue(self.agent_name)
-
-    @property
-    def in_hand(self) -> int:
-        """Messages that are here and not at work yet."""
-        return max(self.delivered - len(self.running), 0)
-
-    def free_for_channel(self) -> int:
-        """Return the prefetch count the present channel may have: the limit less what came by earlier channels."""
-        return self.limit - sum(slot.generation != self.generation for slot in tuple(self.running.values()))
 
 
 class AgentQueues:
@@ -430,38 +367,3 @@ class AgentQueues:
 def _stop(slots: Iterable[Slot], reason: RunFailure) -> None:
     for slot in slots:
         slot.stop.stop(reason)
-
-
-class AgentQueuesStep(bootsteps.StartStopStep):
-    """Ties the node's agent queues to the life of the worker's consumer."""
-
-    requires = (Tasks, Events)
-
-    def start(self, c: Any) -> None:
-        """Open the channels: the first time, and after each reconnect."""
-        node = c.app.node
-        node.queues.connected(c)
-        node.requests.connected(c, node.queues.channels)
-        _send_events_together(c)
-
-    def stop(self, c: Any) -> None:
-        """Stop taking work. The channels close with their connection, which returns what was not started."""
-        if c.blueprint.state != bootsteps.RUN:
-            # It is no reconnect. `celery control shutdown` and Flower send no signal that the node would hear.
-            c.app.node.begin_shutdown()
-        c.app.node.queues.disconnected()
-        c.app.node.requests.disconnected()
-
-    def shutdown(self, c: Any) -> None:
-        """Close what acknowledgements were still needed for."""
-        c.app.node.queues.release_connections()
-
-
-def _send_events_together(c: Any) -> None:
-    """Send Flower's task events once a second: Celery would at each turn of the loop, three messages a task."""
-    dispatcher = c.event_dispatcher
-    if dispatcher is None:
-        return
-    dispatcher.on_send_buffered = None
-    dispatcher.buffer_limit = EVENT_BATCH
-    c.timer.call_repeatedly(EVENT_INTERVAL, dispatcher.flush, kwargs={"errors": False})

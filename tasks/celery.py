@@ -7,7 +7,7 @@ from celery import Celery, signals
 from bootstrap import build_node
 from settings import load_settings
 from tasks import inspection  # noqa: F401  # `celery inspect` knows the commands of modules that are imported
-from tasks.agent_queues import AgentQueuesStep
+from tasks.agent_queues_step import AgentQueuesStep
 from workspace.logs import configure_logging
 
 app = Celery("codelab", include=["tasks.doorbells"])

@@ -9,7 +9,7 @@ import redis
 import structlog
 from prometheus_client import start_http_server
 
-from tasks.agent_queues import Refusal, Slot
+from tasks.attached_agent import Refusal, Slot
 from tasks.ears import Ears
 from tasks.hearing import Hearing
 from tasks.housekeeping import Housekeeping, beside

@@ -10,7 +10,8 @@ import redis
 from models.tenancy import Database
 from settings import load_settings
 from tasks.admission import Admission
-from tasks.agent_queues import AgentQueues, Slot
+from tasks.agent_queues import AgentQueues
+from tasks.attached_agent import Slot
 from tasks.keeper import Keeper
 from tasks.request_desk import RequestDesk
 from tasks.request_queues import RequestQueues

@@ -17,7 +17,7 @@ from models import Workspace
 from models.statuses import WorkspaceState
 from models.tenancy import Database
 from settings import load_settings
-from tasks.agent_queues import Slot
+from tasks.attached_agent import Slot
 from tasks.node import Node
 from tasks.sender import web_sender
 from tests.integration.core.moves import accept

@@ -7,7 +7,7 @@ import redis
 
 from models.statuses import TaskStatus, WorkspaceState
 from models.tenancy import Database
-from tasks.agent_queues import Refusal
+from tasks.attached_agent import Refusal
 from tests.integration.core.hosting import OneNode, owner, stopped
 from tests.integration.core.world import World, make_world, together
 from tests.support.waiting import eventually

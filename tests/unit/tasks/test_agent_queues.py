@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from tasks.admission import Admission
-from tasks.agent_queues import AgentQueues, AttachedAgent, Refusal, Slot
+from tasks.agent_queues import AgentQueues
+from tasks.attached_agent import AttachedAgent, Refusal, Slot
 from workspace.agent_config import MAX_CONCURRENCY
 from workspace.errors import AgentDeleted, Cancelled, WorkerShutdown
 from workspace.interruptible import Interrupted

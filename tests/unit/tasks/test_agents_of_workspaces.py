@@ -4,7 +4,8 @@ import time
 from uuid import UUID, uuid4
 
 from tasks.admission import Admission
-from tasks.agent_queues import AgentQueues, Slot
+from tasks.agent_queues import AgentQueues
+from tasks.attached_agent import Slot
 from workspace.errors import WorkerLost
 from workspace.names import WorkspaceKey
 

@@ -5,7 +5,8 @@ from uuid import uuid4
 import pytest
 
 from tasks.admission import Admission
-from tasks.agent_queues import AgentQueues, AttachedAgent, Refusal, Slot
+from tasks.agent_queues import AgentQueues
+from tasks.attached_agent import AttachedAgent, Refusal, Slot
 from tests.unit.tasks.test_agent_queues import AGENT, KEY, Worker
 from workspace.errors import AgentDeleted
 

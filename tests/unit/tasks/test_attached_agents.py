@@ -3,7 +3,8 @@
 from uuid import UUID, uuid4
 
 from tasks.admission import Admission
-from tasks.agent_queues import AgentQueues, Slot
+from tasks.agent_queues import AgentQueues
+from tasks.attached_agent import Slot
 from workspace.names import WorkspaceKey
 
 MOST = 3
