@@ -16,9 +16,6 @@ from workspace.events import (
     Failure,
     MessageCreated,
     Payload,
-    RunCancelled,
-    RunCompleted,
-    RunFailed,
     TaskCompleted,
     TaskFailed,
     TaskProgress,
@@ -30,6 +27,7 @@ from workspace.own_task import is_own
 from workspace.plans.outcome import outcome_of, usage_of
 from workspace.plans.rows import tasks_of
 from workspace.plans.view import PlanOutcome, PlanView
+from workspace.terminal_event import terminal_event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +96,14 @@ class Ended(NamedTuple):
         return []
 
     def _of_run(self) -> Payload:
-        mode = RunMode.ORCHESTRATED
-        if self.end.failure is None:
-            return RunCompleted(
-                mode=mode, message_id=self.message_id, usage=self.usage, status=self.end.run, outcome=self.outcome
-            )
-        payload = RunCancelled if self.end.run is RunStatus.CANCELLED else RunFailed
-        return payload(mode=mode, error=self.end.failure, outcome=self.outcome)
+        return terminal_event(
+            RunMode.ORCHESTRATED,
+            self.end.run,
+            error=self.end.failure,
+            usage=self.usage,
+            outcome=self.outcome,
+            message_id=self.message_id,
+        )
 
 
 def completed(task: StartedTask, usage: Usage) -> TaskCompleted:

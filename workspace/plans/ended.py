@@ -1,13 +1,13 @@
-"""The end of an orchestrated run, and the event that tells of it."""
+"""The end of an orchestrated run that comes with the end of its last task."""
 
 from dataclasses import dataclass
 from uuid import UUID
 
 from models.statuses import RunMode, RunStatus
-from workspace.errors import CodelabError
-from workspace.events import Failure, Payload, RunCancelled, RunCompleted, RunFailed, Usage
+from workspace.events import Failure, Payload, Usage
 from workspace.ledger import QueuedTask
 from workspace.plans.view import PlanOutcome
+from workspace.terminal_event import terminal_event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +25,6 @@ class EndedPlan:
 
     def event(self) -> Payload:
         """Return what its session is told."""
-        return terminal_event(self.status, error=self.error, usage=self.usage, outcome=self.outcome)
-
-
-def terminal_event(
-    status: RunStatus,
-    *,
-    error: Failure | None,
-    usage: Usage,
-    outcome: PlanOutcome | None,
-    message_id: UUID | None = None,
-) -> Payload:
-    """Return the event that tells of the end of an orchestrated run."""
-    mode = RunMode.ORCHESTRATED
-    if status in {RunStatus.COMPLETED, RunStatus.PARTIAL}:
-        return RunCompleted(mode=mode, message_id=message_id, usage=usage, status=status, outcome=outcome)
-    told = error or Failure(error_code=CodelabError.code, detail="unknown")
-    if status is RunStatus.CANCELLED:
-        return RunCancelled(mode=mode, error=told, outcome=outcome)
-    return RunFailed(mode=mode, error=told, outcome=outcome)
+        return terminal_event(
+            RunMode.ORCHESTRATED, self.status, error=self.error, usage=self.usage, outcome=self.outcome
+        )

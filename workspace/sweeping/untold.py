@@ -6,15 +6,15 @@ from uuid import UUID
 from sqlalchemy import Text, cast, func, select
 
 from models import Message, Run, utc_now
-from models.statuses import MessageRole, RunStatus
+from models.statuses import MessageRole
 from models.tenancy import Database
 from workspace.announcements import mark_announced
-from workspace.errors import CodelabError
 from workspace.event_publisher import EventPublisher
-from workspace.events import EventScope, Failure, Payload, RunCancelled, RunCompleted, RunFailed, Usage
+from workspace.events import EventScope, Failure, Payload, Usage
 from workspace.names import WorkspaceKey
 from workspace.plans.view import PlanOutcome
 from workspace.sweeping.sweeper import BATCH
+from workspace.terminal_event import terminal_event
 
 UNANNOUNCED_AFTER = timedelta(seconds=10)
 """A node writes down every second what it told; this leaves it time to."""
@@ -54,17 +54,15 @@ class Untold:
 
     def _tell(self, run: Run, message_id: str | None) -> bool:
         scope = EventScope(key=WorkspaceKey(run.user_id, run.project_id), session_id=run.session_id, run_id=run.id)
-        return self._publisher.publish(scope, terminal_event(run, message_id)) is not None
+        return self._publisher.publish(scope, _terminal_event(run, message_id)) is not None
 
 
-def terminal_event(run: Run, message_id: str | None) -> Payload:
-    """Return the event that tells of a run's end."""
-    outcome = PlanOutcome.model_validate(run.outcome) if run.outcome is not None else None
-    if run.status in {RunStatus.COMPLETED, RunStatus.PARTIAL}:
-        reply = UUID(message_id) if message_id else None
-        usage = Usage.model_validate(run.usage)
-        return RunCompleted(mode=run.mode, message_id=reply, usage=usage, status=run.status, outcome=outcome)
-    error = Failure.model_validate(run.error or Failure(error_code=CodelabError.code, detail="unknown").model_dump())
-    return (RunCancelled if run.status is RunStatus.CANCELLED else RunFailed)(
-        mode=run.mode, error=error, outcome=outcome
+def _terminal_event(run: Run, message_id: str | None) -> Payload:
+    return terminal_event(
+        run.mode,
+        run.status,
+        error=Failure.model_validate(run.error) if run.error else None,
+        usage=Usage.model_validate(run.usage),
+        outcome=PlanOutcome.model_validate(run.outcome) if run.outcome is not None else None,
+        message_id=UUID(message_id) if message_id else None,
     )
