@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from models import Run, Task, utc_now
 from models.statuses import CancelReason, RunMode, TaskStatus
 from workspace.approvals.closing import close_tasks
-from workspace.cancellation import EndedPart, Ending, end_runs, lock_tasks
+from workspace.cancellation import EndedTask, Ending, end_runs, lock_tasks
 from workspace.names import WorkspaceKey
 from workspace.plans.rows import follow
 from workspace.plans.standing import stand
@@ -35,11 +35,11 @@ def end_work_of_agent(session: Session, key: WorkspaceKey, agent_id: UUID) -> En
 
 
 def _end_in_plan(session: Session, key: WorkspaceKey, run_id: UUID, agent_id: UUID, ending: Ending) -> None:
-    parts = _cancel(session, run_id, agent_id, ending)
-    if not parts:
+    tasks = _cancel(session, run_id, agent_id, ending)
+    if not tasks:
         return
-    ended = [part.task_id for part in parts]
-    ending.parts += parts
+    ended = [task.task_id for task in tasks]
+    ending.ended_tasks += tasks
     ending.closed += close_tasks(session, ended)
     ending.follow_ups.add(follow(session, run_id, ended))
     # Its closing task is still to come, so it does not end here, unless its own end was asked for.
@@ -47,7 +47,7 @@ def _end_in_plan(session: Session, key: WorkspaceKey, run_id: UUID, agent_id: UU
         ending.over.append(over)
 
 
-def _cancel(session: Session, run_id: UUID, agent_id: UUID, ending: Ending) -> Sequence[EndedPart]:
+def _cancel(session: Session, run_id: UUID, agent_id: UUID, ending: Ending) -> Sequence[EndedTask]:
     rows = session.execute(
         update(Task)
         .where(Task.run_id == run_id, Task.agent_id == agent_id, Task.status.in_(TaskStatus.active()))
@@ -61,4 +61,4 @@ def _cancel(session: Session, run_id: UUID, agent_id: UUID, ending: Ending) -> S
         .returning(Task.id, Task.session_id, Task.run_id, Task.agent_name, Task.plan_task_id)
         .execution_options(synchronize_session=False)
     ).all()
-    return [EndedPart._make(row) for row in rows]
+    return [EndedTask._make(row) for row in rows]

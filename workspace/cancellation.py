@@ -68,7 +68,7 @@ class EndedRun:
     """What became of its plan, if it had one."""
 
 
-class EndedPart(NamedTuple):
+class EndedTask(NamedTuple):
     """A task of a plan that ended alone, and has to be told of."""
 
     task_id: UUID
@@ -92,7 +92,7 @@ class Ending:
     """What was asked of the owner and is needed no more; it has to be told of."""
     kept: list[KeptText] = field(default_factory=list)
     """What agents had said; it has to be told of."""
-    parts: list[EndedPart] = field(default_factory=list)
+    ended_tasks: list[EndedTask] = field(default_factory=list)
     """Tasks of plans that go on without them."""
     follow_ups: FollowUps = field(default_factory=FollowUps)
     """What follows in those plans; it has to be sent and told of."""

@@ -54,18 +54,18 @@ class Endings:
             if self._publisher.publish(scope, payload(mode=run.mode, error=ending.failure, outcome=run.outcome)):
                 told.append(run.run_id)
         mark_announced(self._database, told)
-        self._tell_parts(key, ending)
+        self._tell_tasks(key, ending)
         self._afterwards.carry_out(key, ending.follow_ups, ending.over)
         released = list(ending.released)
-        if ending.ended or ending.parts:
+        if ending.ended or ending.ended_tasks:
             released += self._user_cap.release(key.user_id)
         for task in released:
             self._bus.send_task_to_agent(task.key, task.agent_name, task.id)
 
-    def _tell_parts(self, key: WorkspaceKey, ending: Ending) -> None:
-        for part in ending.parts:
-            scope = EventScope(key=key, session_id=part.session_id, run_id=part.run_id, task_id=part.task_id)
+    def _tell_tasks(self, key: WorkspaceKey, ending: Ending) -> None:
+        for task in ending.ended_tasks:
+            scope = EventScope(key=key, session_id=task.session_id, run_id=task.run_id, task_id=task.task_id)
             cancelled = TaskCancelled(
-                agent_id=None, agent_name=part.agent_name, plan_task_id=part.plan_task_id, error=ending.failure
+                agent_id=None, agent_name=task.agent_name, plan_task_id=task.plan_task_id, error=ending.failure
             )
             self._publisher.publish(scope, cancelled)

@@ -209,15 +209,15 @@ _outcome = select(_ended_task.c.run_id, RUNNING.label("running"), WAITS_FOR_CAP.
 SETTLE_WITH_REPLY = TenantStatement(_outcome.add_cte(_ended_run, _reply))
 SETTLE = TenantStatement(_outcome.add_cte(_ended_run))
 
-_ended_part = (
+_settled_task = (
     update(_tasks)
     .where(*_own_task)
     .values(status=bindparam("task_status"), recalled=None, result=bindparam("text"), **_end)
     .returning(_tasks.c.run_id)
-    .cte("ended_part")
+    .cte("settled_task")
 )
-SETTLE_PART = TenantStatement(
-    select(_ended_part.c.run_id, RUNNING.label("running"), WAITS_FOR_CAP.label("waits_for_cap"))
+SETTLE_TASK = TenantStatement(
+    select(_settled_task.c.run_id, RUNNING.label("running"), WAITS_FOR_CAP.label("waits_for_cap"))
 )
 """The end of one task of a plan: its run goes on, or ends by what `workspace.plans.standing` finds."""
 

@@ -7,7 +7,7 @@ from workspace.events import Failure, Payload, TaskCancelled, TaskCompleted, Tas
 from workspace.ledger import StartedTask
 from workspace.patience import patiently
 from workspace.plans.afterwards import PlanAfterwards
-from workspace.plans.ledger import PlanLedger, SettledPart
+from workspace.plans.ledger import PlanLedger, SettledTask
 from workspace.runner import Failed, Final
 from workspace.task_end import Written, seconds_of
 
@@ -40,7 +40,7 @@ class PlanEnd:
         self._afterwards.carry_out(task.key, written.follow_ups, over)
 
 
-def _written(task: StartedTask, outcome: Final | Failed, settled: SettledPart) -> Written:
+def _written(task: StartedTask, outcome: Final | Failed, settled: SettledTask) -> Written:
     return Written(
         events=_events(task, outcome),
         crowded=settled.crowded,

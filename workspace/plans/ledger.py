@@ -8,14 +8,14 @@ from models.tenancy import Database
 from workspace.approvals.closing import ClosedApproval, close_tasks
 from workspace.events import Failure, Usage
 from workspace.ledger import StartedTask, own
-from workspace.ledger_statements import SETTLE_PART
+from workspace.ledger_statements import SETTLE_TASK
 from workspace.plans.edges import FollowUps
 from workspace.plans.ended import EndedPlan
 from workspace.plans.rows import follow
 from workspace.plans.standing import stand
 
 
-class SettledPart(NamedTuple):
+class SettledTask(NamedTuple):
     """What the end of a task of a plan wrote."""
 
     follow_ups: FollowUps
@@ -35,7 +35,7 @@ class PlanLedger:
         self._database = database
         self._user_task_cap = user_task_cap
 
-    def complete(self, task: StartedTask, text: str, usage: Usage) -> SettledPart | None:
+    def complete(self, task: StartedTask, text: str, usage: Usage) -> SettledTask | None:
         """Write a task's result.
 
         Returns:
@@ -43,7 +43,7 @@ class PlanLedger:
         """
         return self._settle(task, TaskStatus.COMPLETED, usage, text=text)
 
-    def fail(self, task: StartedTask, failure: Failure, usage: Usage) -> SettledPart | None:
+    def fail(self, task: StartedTask, failure: Failure, usage: Usage) -> SettledTask | None:
         """Write that a task failed.
 
         Returns:
@@ -51,7 +51,7 @@ class PlanLedger:
         """
         return self._settle(task, TaskStatus.FAILED, usage, failure=failure)
 
-    def cancel(self, task: StartedTask, failure: Failure, usage: Usage, *, text: str) -> SettledPart | None:
+    def cancel(self, task: StartedTask, failure: Failure, usage: Usage, *, text: str) -> SettledTask | None:
         """Write that a task was cancelled, and keep what its agent wrote so far.
 
         Returns:
@@ -67,7 +67,7 @@ class PlanLedger:
         *,
         failure: Failure | None = None,
         text: str | None = None,
-    ) -> SettledPart | None:
+    ) -> SettledTask | None:
         values = own(task) | {
             "task_status": status,
             "now": utc_now(),
@@ -76,7 +76,7 @@ class PlanLedger:
             "text": text,
         }
         with self._database.tenant_session(task.key.user_id) as session:
-            row = SETTLE_PART.execute(session, values).one_or_none()
+            row = SETTLE_TASK.execute(session, values).one_or_none()
             if row is None:
                 return None
             # One that is complete has nothing open.
@@ -86,4 +86,4 @@ class PlanLedger:
             session.commit()
         # Tasks that start at this very moment are not counted yet: half of the cap leaves room for them.
         crowded = row.waits_for_cap or row.running * 2 >= self._user_task_cap
-        return SettledPart(follow_ups, ended, crowded, closed)
+        return SettledTask(follow_ups, ended, crowded, closed)

@@ -21,7 +21,7 @@ from workspace.events import Failure, Usage
 from workspace.ledger import HeldBack, StartedTask
 from workspace.names import CLOSING_ID, PLANNING_ID
 from workspace.plans.edges import FollowUps, Join
-from workspace.plans.ledger import PlanLedger, SettledPart
+from workspace.plans.ledger import PlanLedger, SettledTask
 from workspace.plans.rows import tasks_of
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
@@ -77,15 +77,15 @@ class Launched:
         assert isinstance(started, StartedTask), name
         return started
 
-    def complete(self, name: str) -> SettledPart:
+    def complete(self, name: str) -> SettledTask:
         return self.settled(self.start(name))
 
-    def settled(self, task: StartedTask) -> SettledPart:
+    def settled(self, task: StartedTask) -> SettledTask:
         settled = self.ledger.complete(task, f"text of {task.plan_task_id}", USAGE)
         assert settled is not None
         return settled
 
-    def fail(self, name: str) -> SettledPart:
+    def fail(self, name: str) -> SettledTask:
         settled = self.ledger.fail(self.start(name), Failure.of(InternalFailure()), USAGE)
         assert settled is not None
         return settled
@@ -97,12 +97,12 @@ def launched(world: World, **tasks: tuple[str, ...]) -> Launched:
     return made
 
 
-def queued(settled: SettledPart, plan: Launched) -> list[str]:
+def queued(settled: SettledTask, plan: Launched) -> list[str]:
     names = {task.id: task.plan_task_id for task in plan.world.tasks()}
     return sorted(names[task.id] or "" for task in settled.follow_ups.queued)
 
 
-def parts(settled: SettledPart) -> list[tuple[str, str, int, int]]:
+def parts(settled: SettledTask) -> list[tuple[str, str, int, int]]:
     return sorted((each.dependency, each.dependent, each.index, each.size) for each in settled.follow_ups.arrivals)
 
 
