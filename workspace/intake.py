@@ -150,30 +150,43 @@ class Intake:
             if message.on_busy is OnBusy.INTERRUPT and (runs := _unfinished(session, message)):
                 interrupted = end_runs(session, key, runs, CancelReason.INTERRUPTED)
             load = _load(session, message.session_id, target)
-            if load.is_busy and message.on_busy is OnBusy.REJECT:
-                raise SessionBusy
-            if load.waiting >= self._queue_limit:
-                raise AgentQueueFull(
-                    queued=load.waiting,
-                    limit=self._queue_limit,
-                    retry_after=SECONDS_A_TASK,
-                    who="agent" if target.mode is RunMode.DIRECT else "orchestrator",
-                )
-            held_reason = self._why_held(load)
-            accepted = Accepted(
-                message_id=new_id(),
-                run_id=new_id(),
-                task_id=new_id(),
-                session_id=message.session_id,
-                status=TaskStatus.HELD if held_reason else TaskStatus.QUEUED,
-                held_reason=held_reason,
-                queue_position=load.waiting,
-                target=target,
-                interrupted=interrupted,
-            )
+            self._check_room(message, target, load)
+            accepted = self._accepted(message, target, load, interrupted)
             _write_once(session, key, message, accepted)
             session.commit()
         return accepted
+
+    def _check_room(self, message: NewMessage, target: Target, load: _Load) -> None:
+        """Refuse a message that its session or its queue has no room for.
+
+        Raises:
+            SessionBusy: the session has an active run, and the message asked to be refused then.
+            AgentQueueFull: the agent, or the orchestrator, has its cap of tasks waiting.
+        """
+        if load.is_busy and message.on_busy is OnBusy.REJECT:
+            raise SessionBusy
+        if load.waiting >= self._queue_limit:
+            raise AgentQueueFull(
+                queued=load.waiting,
+                limit=self._queue_limit,
+                retry_after=SECONDS_A_TASK,
+                who="agent" if target.mode is RunMode.DIRECT else "orchestrator",
+            )
+
+    def _accepted(self, message: NewMessage, target: Target, load: _Load, interrupted: Ending) -> Accepted:
+        """Return the message as it will be written, under new ids."""
+        held_reason = self._why_held(load)
+        return Accepted(
+            message_id=new_id(),
+            run_id=new_id(),
+            task_id=new_id(),
+            session_id=message.session_id,
+            status=TaskStatus.HELD if held_reason else TaskStatus.QUEUED,
+            held_reason=held_reason,
+            queue_position=load.waiting,
+            target=target,
+            interrupted=interrupted,
+        )
 
     def _why_held(self, load: _Load) -> HeldReason | None:
         if load.is_busy:
