@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import fairness, fleet, hosting, message_path, parking, recalling, streams
+from bench import fairness, fleet, hosting, message_path, parking, plan_figures, recalling, streams
 from bench import memory as engine
 from bench import plans as task_graphs
 from bench import tools as tool_walls
@@ -135,7 +135,7 @@ def plans(report: Report, is_quick: bool) -> int:
     return task_graphs.run(
         size,
         lambda found: report.add(
-            PLANS, task_graphs.table(found), task_graphs.cost_table(found), task_graphs.facts(found)
+            PLANS, plan_figures.table(found), plan_figures.cost_table(found), plan_figures.facts(found)
         ),
     )
 
