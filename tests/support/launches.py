@@ -8,13 +8,10 @@ from uuid import UUID
 from models import Message, Run, Task, Workspace, new_id, utc_now
 from models.statuses import MessageRole, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
-from orchestrator.plans.graph import PlanGraph
 from orchestrator.plans.plan import Plan
 from workspace.ledger import Host, StartedTask
 from workspace.names import ORCHESTRATOR, PLANNING_ID, WorkspaceKey
-from workspace.plans.view import PlanDuration, PlanSource, PlanTask, PlanView, Range
-
-NO_TIME = Range(p50=0, p90=0)
+from workspace.plans.view import PlanView
 
 
 @dataclass(frozen=True)
@@ -42,35 +39,6 @@ def plan_of(tasks: Mapping[str, Wanted]) -> Plan:
                 for name, task in tasks.items()
             ],
         }
-    )
-
-
-def view_of(plan: Plan, agents: Mapping[str, UUID]) -> PlanView:
-    """The plan as it is stored and shown, with ids in the order of the work."""
-    tasks = {task.id: task for task in plan.tasks}
-    return PlanView(
-        plan_id=new_id(),
-        source=PlanSource.MODEL,
-        rationale=plan.rationale,
-        tasks=tuple(
-            PlanTask(
-                task_id=new_id(),
-                id=name,
-                agent_id=agents[tasks[name].agent],
-                agent_name=tasks[name].agent,
-                instruction=tasks[name].instruction,
-                depends_on=tasks[name].depends_on,
-                why_this_agent=tasks[name].why_this_agent,
-                estimated_duration=NO_TIME,
-                estimated_cost=None,
-                samples=0,
-            )
-            for name in PlanGraph.of(plan).order
-        ),
-        estimated_duration=PlanDuration(parallel=NO_TIME, sequential=NO_TIME),
-        estimated_cost=None,
-        critical_path=(),
-        mermaid="flowchart TD",
     )
 
 
@@ -105,6 +73,11 @@ def write_planned(
             )
         )
         session.commit()
+    return planning_task(key, session_id, run_id, task_id, host)
+
+
+def planning_task(key: WorkspaceKey, session_id: UUID, run_id: UUID, task_id: UUID, host: Host) -> StartedTask:
+    """The planning task of a run as its node has it after the start."""
     return StartedTask(
         id=task_id,
         key=key,

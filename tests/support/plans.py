@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from models import new_id
+from orchestrator.plans.graph import PlanGraph
 from orchestrator.plans.mermaid import mermaid
 from orchestrator.plans.plan import Plan, PlannedTask
 from workspace.plans.view import PlanDuration, PlanSource, PlanTask, PlanView, Range
@@ -40,29 +41,41 @@ def view_of(
         agents: who does which.
         ids: of the agents by their names; new ones where there is none.
     """
-    plan = plan_for(graph, agents)
-    of_agents = {task.agent: new_id() for task in plan.tasks} | dict(ids or {})
+    return stored(plan_for(graph, agents), ids or {})
+
+
+def stored(plan: Plan, ids: Mapping[str, UUID]) -> PlanView:
+    """Return a plan as it is stored and shown, with ids that ascend in the order of the work.
+
+    Args:
+        plan: a valid one.
+        ids: of the agents by their names; new ones where there is none.
+    """
+    of_agents = {task.agent: new_id() for task in plan.tasks} | dict(ids)
+    tasks = {task.id: task for task in plan.tasks}
+    order = PlanGraph.of(plan).order
     return PlanView(
         plan_id=new_id(),
         source=PlanSource.MODEL,
         rationale=plan.rationale,
-        tasks=tuple(
-            PlanTask(
-                task_id=new_id(),
-                id=task.id,
-                agent_id=of_agents[task.agent],
-                agent_name=task.agent,
-                instruction=task.instruction,
-                depends_on=task.depends_on,
-                why_this_agent=task.why_this_agent,
-                estimated_duration=ONE,
-                estimated_cost=ONE,
-                samples=0,
-            )
-            for task in plan.tasks
-        ),
+        tasks=tuple(_shown(tasks[name], of_agents[tasks[name].agent]) for name in order),
         estimated_duration=PlanDuration(parallel=ONE, sequential=ONE),
         estimated_cost=ONE,
-        critical_path=tuple(graph),
+        critical_path=tuple(order),
         mermaid=mermaid(plan),
+    )
+
+
+def _shown(task: PlannedTask, agent_id: UUID) -> PlanTask:
+    return PlanTask(
+        task_id=new_id(),
+        id=task.id,
+        agent_id=agent_id,
+        agent_name=task.agent,
+        instruction=task.instruction,
+        depends_on=task.depends_on,
+        why_this_agent=task.why_this_agent,
+        estimated_duration=ONE,
+        estimated_cost=ONE,
+        samples=0,
     )

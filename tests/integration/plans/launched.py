@@ -18,7 +18,8 @@ from settings import Settings
 from tasks.sender import web_sender
 from tests.integration.runs.steps import key_of
 from tests.support.api import ApiClient
-from tests.support.launches import Wanted, plan_of, view_of, write_planned
+from tests.support.launches import Wanted, plan_of, write_planned
+from tests.support.plans import stored
 from tests.support.waiting import eventually
 from workspace.agent_bus import AgentBus
 from workspace.broadcast import Broadcaster, Change
@@ -121,7 +122,7 @@ class Launcher:
         """Launch a plan for agents that there are, or were."""
         key = self._host(user, next(iter(agents)))
         plan = plan_of(tasks)
-        view = view_of(plan, {name: UUID(agent["id"]) for name, agent in agents.items()})
+        view = stored(plan, {name: UUID(agent["id"]) for name, agent in agents.items()})
         planning = write_planned(self.database, key, UUID(session), view)
         assert self.launching.launch(planning, view, plan)
         return LaunchedRun(self.database, user, key, planning.run_id, session, agents)

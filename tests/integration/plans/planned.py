@@ -14,9 +14,10 @@ from orchestrator.plan_approvals import Approved, Declined, PlanApprovals
 from orchestrator.plans.graph import PlanGraph
 from orchestrator.viewing import plan_of
 from tests.support.api import ApiClient
+from tests.support.launches import planning_task
 from tests.support.plans import view_of
 from tests.support.rows import user_id
-from workspace.ledger import Host, StartedTask
+from workspace.ledger import Host
 from workspace.names import CLOSING_ID, ORCHESTRATOR, PLANNING_ID, WorkspaceKey
 from workspace.plans.view import PlanView
 
@@ -60,27 +61,11 @@ class PlannedRun:
 
     def ask(self, *reasons: str) -> str:
         """Ask the owner whether the plan may run; returns the approval's id."""
+        task = planning_task(self.key, self.session_id, self.run_id, self.task_id, Host("node", 1))
         with self.database.tenant_session(self.key.user_id) as session:
-            approval = _approvals.ask(session, self._started(), self.view, reasons or ("It is complex.",))
+            approval = _approvals.ask(session, task, self.view, reasons or ("It is complex.",))
             session.commit()
         return str(approval.id)
-
-    def _started(self) -> StartedTask:
-        return StartedTask(
-            id=self.task_id,
-            key=self.key,
-            session_id=self.session_id,
-            run_id=self.run_id,
-            agent_id=self.key.project_id,
-            agent_name=ORCHESTRATOR,
-            agent_version=0,
-            host=Host("node", 1),
-            attempt=1,
-            started_at=utc_now(),
-            ran_seconds=0.0,
-            recalled=None,
-            newest_messages=[],
-        )
 
 
 def planned(

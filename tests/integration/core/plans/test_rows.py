@@ -12,8 +12,9 @@ from models import Run, Task, utc_now
 from models.statuses import CancelReason, HeldReason, RunStatus, TaskStatus
 from orchestrator.launching import Launching
 from tests.integration.core.world import PLENTY, World, together
-from tests.support.launches import Wanted, plan_of, view_of, write_planned
+from tests.support.launches import Wanted, plan_of, write_planned
 from tests.support.locks import row_held
+from tests.support.plans import stored
 from tests.support.waiting import eventually
 from workspace.cancellation import Cancellation
 from workspace.errors import InternalFailure
@@ -55,7 +56,7 @@ class Launched:
         self.world = world
         self.kept: Any = Kept()
         plan = plan_of({name: Wanted("helper", after=after) for name, after in tasks.items()})
-        view = view_of(plan, {"helper": world.agent_id})
+        view = stored(plan, {"helper": world.agent_id})
         self.planning = write_planned(world.database, world.key, world.session_id, view)
         self.run_id = self.planning.run_id
         self.launch: Callable[[], bool] = partial(
