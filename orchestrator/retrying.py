@@ -15,7 +15,7 @@ from orchestrator.plans.edits import EditedPlan, PlanEdits, edit
 from orchestrator.plans.graph import PlanGraph
 from orchestrator.plans.mermaid import mermaid
 from orchestrator.plans.plan import Plan
-from orchestrator.viewing import plan_of, plan_view
+from orchestrator.viewing import plan_of, plan_view, task_ids
 from workspace.errors import NotFound, RunNotRetryable
 from workspace.idempotency import Repeat, Repeated, find_repeat
 from workspace.intake import Accepted
@@ -89,8 +89,7 @@ class Retrying:
         """Return the plan of a retry: the same one, where what is done already takes nothing any more."""
         plan, team = plan_of(old), self._team.of(key)
         left = self._left(key, plan, done, team)
-        graph = PlanGraph.of(plan)
-        ids = dict(zip(graph.order, sorted(new_id() for _ in graph.order), strict=True))
+        ids = task_ids(PlanGraph.of(plan))
         shown = {task.id: task for task in left.tasks} if left else {}
         tasks = [_as_before(task, shown.get(task.id), ids[task.id]) for task in old.tasks]
         return PlanView(

@@ -28,7 +28,7 @@ def plan_view(plan: Plan, source: PlanSource, estimate: PlanEstimate, team: Sequ
         estimate: of the plan; what it says of a closing task is in its sums only.
         team: the agents of the project.
     """
-    ids = _task_ids(PlanGraph.of(plan))
+    ids = task_ids(PlanGraph.of(plan))
     members = {member.roster.name: member for member in team}
     return PlanView(
         plan_id=new_id(),
@@ -63,6 +63,14 @@ def plan_of(view: PlanView) -> Plan:
     )
 
 
+def task_ids(graph: PlanGraph) -> dict[str, UUID]:
+    """Return new ids for the tasks of a plan, which ascend in the order of the work.
+
+    They are sorted: a clock that is set back between two of them must not turn their order round.
+    """
+    return dict(zip(graph.order, sorted(new_id() for _ in graph.order), strict=True))
+
+
 def drawn(view: PlanView, statuses: Mapping[str, TaskStatus]) -> str:
     """Return the Mermaid text of a plan under way.
 
@@ -71,11 +79,6 @@ def drawn(view: PlanView, statuses: Mapping[str, TaskStatus]) -> str:
         statuses: those of its tasks, by their ids in the plan; others, as of the closing task, are left out.
     """
     return mermaid(plan_of(view), statuses)
-
-
-def _task_ids(graph: PlanGraph) -> dict[str, UUID]:
-    """Return new ids; sorted, as a clock that is set back between two of them must not turn their order round."""
-    return dict(zip(graph.order, sorted(new_id() for _ in graph.order), strict=True))
 
 
 def _task(task: PlannedTask, task_id: UUID, agent_id: UUID, estimate: TaskEstimate) -> PlanTask:
