@@ -448,6 +448,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def asked_for(payload: Json) -> Any:
+    """Return what a person says yes or no to: the tasks of a plan, or the arguments of a tool."""
+    if payload.get("plan"):
+        fields = ("id", "agent_name", "instruction", "depends_on")
+        return [{field: task[field] for field in fields} for task in payload["plan"]["tasks"]]
+    return payload.get("arguments", payload)
+
+
 def asked() -> Json:
     """Return the decision of the person; raises `EOFError` if nobody can answer here."""
     if sys.stdin.isatty():
@@ -533,16 +541,15 @@ class Client:
         """Ask the person about one approval and send the decision."""
         if approval in self.decided:
             return
-        arguments = payload.get("arguments")
-        if payload.get("arguments_complete") is False:
-            # Nobody is asked about half of a text.
+        is_plan = payload.get("tool") is None
+        if is_plan or payload.get("arguments_complete") is False:
+            # Nobody is asked about half of a text, or about a plan by its size alone.
             payload = self.api.call("GET", f"/approvals/{approval}/")[1].get("payload") or payload
-            arguments = payload["arguments"]
-        who, what = payload.get("agent_name"), payload.get("tool") or payload.get("type") or "plan"
+        who, what = payload.get("agent_name"), "a plan" if is_plan else payload["tool"]
         say(f"approval: {visible(who or 'an agent')} asks for {visible(what)}, risk {visible(payload.get('risk'))}")
         for reason in payload.get("reasons") or ():
-            say(f"  because it {visible(reason)}")
-        say(f"    {visible(payload if arguments is None else arguments)}")
+            say(f"  because{':' if is_plan else ' it'} {visible(reason)}")
+        say(f"    {visible(asked_for(payload))}")
         try:
             decision = {"decision": "approve", "reason": "--yes"} if self.yes else asked()
         except EOFError:

@@ -84,6 +84,21 @@ def test_yes_approves_everything_without_asking(api: Api, run: Run) -> None:
     assert bodies(api, "/confirm/") == [{"decision": "approve", "reason": "--yes"}] * 3
 
 
+def test_a_plan_is_shown_with_all_of_its_tasks_before_it_is_asked_about(api: Api, run: Run, capsys: Any) -> None:
+    approval = api.add_approval(status="to come")
+    size = {"tool": None, "arguments": {"tasks": 1}, "agent_name": "@orchestrator", "reasons": ["It is large."]}
+    task = {"id": "a", "agent_name": "writer", "instruction": "Remove everything.", "depends_on": [], "samples": 0}
+    api.approvals[approval] |= {"type": "plan", "payload": {**size, "plan": {"tasks": [task]}}}
+    told = event("approval_required", approval_id=approval, type="plan", arguments_complete=True, **size)
+    api.streams = [[HEARTBEAT, api.caught_up, lambda: api.approvals[approval].update(status="pending"), told]]
+    run(typed="y\n")
+    shown = capsys.readouterr().out
+    assert "@orchestrator asks for a plan" in shown
+    assert "because: It is large." in shown
+    assert all(text in shown for text in ("writer", "Remove everything."))
+    assert bodies(api, "/confirm/") == [{"decision": "approve"}]
+
+
 def test_without_anybody_to_ask_approvals_are_left_to_others(api: Api, run: Run, capsys: Any) -> None:
     api.streams = [[HEARTBEAT, api.required(api.add_approval())]]
     assert run() == tool_client.GONE
