@@ -5,11 +5,11 @@ the whole request before it, and the last of which answers it.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
-from orchestrator.plans.plan import MAX_INSTRUCTION, Plan, PlannedTask
+from orchestrator.plans.plan import MAX_INSTRUCTION, MAX_WHY, Plan, PlannedTask
 from orchestrator.plans.roster import RosterAgent
 from workspace.tools.showing import shown
 
@@ -27,6 +27,10 @@ _COMMON = frozenset(
 """Words that are in requests and capabilities alike, and mean nothing there."""
 _STEM = 4
 """Characters that two forms of a word have in common at least."""
+_LONGEST = 24
+"""Characters that two words are compared by at most."""
+MOST_WORDS = 2_000
+"""Words of a request that are looked at, the first and the last: what is wanted stands at one of its ends."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def fallback_plan(request: str, roster: Sequence[RosterAgent], *, most: int = MO
 
 def _chosen(request: str, roster: Sequence[RosterAgent], most: int) -> list[_Match]:
     """Return the agents that the request mentions, in the order in which it does; of two for the same, the better."""
-    words = _words(request)
+    words = _Words(_ends(_words(request)))
     matches = [match for agent in roster if (match := _match(agent, words)).mentions]
     covered: set[int] = set()
     chosen: list[_Match] = []
@@ -72,35 +76,66 @@ def _chosen(request: str, roster: Sequence[RosterAgent], most: int) -> list[_Mat
     return sorted(chosen, key=lambda each: min(each.mentions))
 
 
-def _match(agent: RosterAgent, words: Sequence[str]) -> _Match:
+def _match(agent: RosterAgent, words: "_Words") -> _Match:
     found = {capability: _mentions(capability, words) for capability in agent.capabilities}
     named = tuple(capability for capability, mentions in found.items() if mentions)
     by_name = _mentions(agent.name.replace("_", " "), words)
     return _Match(agent, named or (agent.name,), frozenset(by_name).union(*found.values()))
 
 
-def _mentions(text: str, words: Sequence[str]) -> set[int]:
-    wanted = set(_words(text)) - _COMMON
-    return {place for place, word in enumerate(words) if any(_alike(word, each) for each in wanted)}
+def _mentions(text: str, words: "_Words") -> set[int]:
+    return set().union(*map(words.forms_of, set(_words(text)) - _COMMON))
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def _alike(one: str, other: str) -> bool:
-    """Whether two words may be forms of one: `write` and `writing`, but not `gpt4` and `gpt5`."""
-    if one == other or not (one.isalpha() and other.isalpha()):
-        return one == other
-    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-    return common >= max(_STEM, min(len(one), len(other)) - 1)
+def _ends(words: Sequence[str]) -> Sequence[str]:
+    half = MOST_WORDS // 2
+    return words if len(words) <= MOST_WORDS else [*words[:half], *words[-half:]]
+
+
+class _Words:
+    """The places of a request's words, by what other words may be forms of them.
+
+    Two words may be forms of one if both have all but the last letter of the shorter one, and four at least: `write`
+    and `writing`, but not `gpt4` and `gpt5`. They are looked up and never compared each with each: a long request to
+    many agents would take minutes, in which nothing could stop the node's thread.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._same: defaultdict[str, list[int]] = defaultdict(list)
+        self._begin_with: defaultdict[str, list[int]] = defaultdict(list)
+        self._have_stem: defaultdict[str, list[int]] = defaultdict(list)
+        for place, word in enumerate(words):
+            self._same[word].append(place)
+            if len(word) >= _STEM and word.isalpha():
+                self._have_stem[_stem(word)].append(place)
+                for end in range(_STEM, min(len(word), _LONGEST) + 1):
+                    self._begin_with[word[:end]].append(place)
+
+    def forms_of(self, word: str) -> set[int]:
+        """Return where the request has a word that may be a form of this one."""
+        found = set(self._same.get(word, ()))
+        if word.isalpha():
+            found.update(self._begin_with.get(_stem(word), ()))
+            for end in range(_STEM, min(len(word), _LONGEST) + 1):
+                found.update(self._have_stem.get(word[:end], ()))
+        return found
+
+
+def _stem(word: str) -> str:
+    """Return what of a word its longer forms begin with."""
+    return word[: min(max(_STEM, len(word) - 1), _LONGEST)]
 
 
 def _why(match: _Match) -> str:
     if match.capabilities == (match.agent.name,):
         return "The request mentions it by its name."
     names = ", ".join(map(shown, match.capabilities[:MOST_NAMED]))
-    return f"The request mentions what it is capable of: {names}."
+    # Hidden characters take several each, once they are visible.
+    return f"The request mentions what it is capable of: {names}."[:MAX_WHY]
 
 
 def _plan(chosen: Iterable[tuple[RosterAgent, str]], request: str) -> Plan:

@@ -1,10 +1,15 @@
 """Without a planner there is still a plan: a short row of agents that the request mentions."""
 
+import random
+import string
+import time
+from itertools import takewhile
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.plans.fallback import MOST_TASKS, fallback_plan
+from orchestrator.plans.fallback import MOST_TASKS, MOST_WORDS, fallback_plan
 from orchestrator.plans.graph import PlanGraph
 from orchestrator.plans.plan import MAX_INSTRUCTION, MAX_WHY, Plan
 from orchestrator.plans.roster import RosterAgent
@@ -96,6 +101,41 @@ def test_words_that_mean_nothing_or_something_else_are_not_alike(request_text: s
     assert agents(request_text, other, RosterAgent("b", (capability,))) == ["a"]
 
 
+def may_be_forms_of_one(one: str, other: str) -> bool:
+    if one == other or not (one.isalpha() and other.isalpha()):
+        return one == other
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    return common >= max(4, min(len(one), len(other)) - 1)
+
+
+_like_words = st.from_regex(r"ab{0,3}[abc]{1,6}[1a]?", fullmatch=True)
+
+
+@given(_like_words, _like_words)
+@settings(max_examples=500)
+def test_words_are_alike_that_have_all_but_the_last_letter_of_the_shorter_one(one: str, other: str) -> None:
+    chosen = agents(one, RosterAgent("x", ("1", "2", "3")), RosterAgent("y", (other,)))
+    assert (chosen == ["y"]) is may_be_forms_of_one(one, other)
+
+
+def test_a_plan_for_the_longest_request_to_many_capable_agents_is_there_at_once() -> None:
+    draw = random.Random(1)
+    words = ["".join(["abcd", *draw.choices(string.ascii_lowercase, k=2)]) for _ in range(20_000)]
+    roster = [
+        RosterAgent(f"agent{number}", tuple(" ".join(draw.sample(words, 9)) for _ in range(64))) for number in range(20)
+    ]
+    request = " ".join(words)[:100_000]
+    began = time.process_time()
+    fallback_plan(request, roster)
+    assert time.process_time() - began < 10.0, "each word with each would take minutes"
+
+
+def test_of_a_long_request_the_first_and_the_last_words_count() -> None:
+    filler = ["and"] * MOST_WORDS
+    assert agents(" ".join(["research", *filler, "report"])) == ["researcher", "writer"]
+    assert agents(" ".join([*filler, "research", *filler])) == ["coder"], "which can most"
+
+
 def test_a_request_that_is_too_long_loses_its_middle() -> None:
     request = "Research this: " + "x" * 100_000 + " and write a report."
     plan = fallback_plan(request, ROSTER)
@@ -139,6 +179,12 @@ def test_long_capabilities_leave_room_for_the_reason() -> None:
     agent = RosterAgent("a", tuple(f"skill {number} " + "x" * 50 for number in range(64)))
     (task,) = fallback_plan("I need a skill", [agent]).tasks
     assert len(task.why_this_agent) < MAX_WHY
+    assert isinstance(validate({"rationale": "", "tasks": [task.model_dump(mode="json")]}, ["a"]), Plan)
+
+
+def test_hidden_characters_of_capabilities_leave_room_for_the_reason() -> None:
+    agent = RosterAgent("a", tuple(f"skill{number} " + "\u00ad\ue000" * 28 for number in range(5)))
+    (task,) = fallback_plan(" ".join(f"skill{number}" for number in range(5)), [agent]).tasks
     assert isinstance(validate({"rationale": "", "tasks": [task.model_dump(mode="json")]}, ["a"]), Plan)
 
 
