@@ -14,7 +14,7 @@ from orchestrator.run_end import Ended, RunEnd, RunEnds
 from workspace.agent_bus import AgentBus
 from workspace.announcements import Announcements
 from workspace.cancellation import failure_of
-from workspace.errors import InternalFailure, RunFailure, WorkerShutdown
+from workspace.errors import InternalFailure, RunFailure, WorkerLost, WorkerShutdown
 from workspace.event_publisher import EventPublisher
 from workspace.events import EventScope, TaskStarted
 from workspace.interruptible import Interrupted, StopSignal
@@ -22,6 +22,7 @@ from workspace.ledger import HeldBack, Host, Ledger, QueuedTask, StartedTask
 from workspace.metrics import TASK_SECONDS, TASKS_SETTLED
 from workspace.names import ORCHESTRATOR, PLANNING_ID, WorkspaceKey
 from workspace.patience import patiently
+from workspace.sweeping.lost_hosts import MOST_ATTEMPTS
 from workspace.task_end import scope_of
 from workspace.user_cap import UserCap, waits_for_cap
 
@@ -94,7 +95,7 @@ class OrchestratorRun:
             return RunEnd.of_failure(InternalFailure())
 
     def _interrupted(self, task: StartedTask, failure: RunFailure) -> RunEnd | None:
-        if isinstance(failure, WorkerShutdown):
+        if _begins_anew(task, failure):
             if patiently(lambda: self._services.ledger.requeue(task)):
                 log.info("task_requeued", task_id=str(task.id))
                 self._services.bus.send_task_to_agent(task.key, ORCHESTRATOR, task.id)
@@ -133,3 +134,14 @@ class OrchestratorRun:
 
     def _send(self, task: QueuedTask) -> None:
         self._services.bus.send_task_to_agent(task.key, task.agent_name, task.id)
+
+
+def _begins_anew(task: StartedTask, failure: RunFailure) -> bool:
+    """Whether a task that had to stop here is done by whoever hosts its workspace next, which may be this node again.
+
+    A node that was out of reach of its stores stops as if it was lost; as long as nobody has taken its workspace, only
+    it can say what becomes of the task.
+    """
+    if isinstance(failure, WorkerLost):
+        return task.attempt < MOST_ATTEMPTS
+    return isinstance(failure, WorkerShutdown)

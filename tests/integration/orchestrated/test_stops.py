@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ from tests.integration.orchestrated.steps import Request, events_of, replies, se
 from tests.integration.runs.own_system import OwnSystem, own_system
 from tests.integration.runs.steps import SOON, cancelled
 from tests.support.api import ApiClient, Json
+from tests.support.proxy import proxy
 from tests.support.stack import Stack
 from tests.support.standin import Standin
 from tests.support.waiting import eventually
@@ -120,3 +122,32 @@ def test_what_a_node_had_to_leave_is_done_by_the_next_one(restless: OwnSystem, s
         started = [event.payload["attempt"] for event in events if event.payload.get("plan_task_id") == TASKS[stage]]
         assert started == [1, 2]
         assert run["status"] == "completed"
+
+
+@pytest.mark.parametrize("stage", ["planning", "answering"])
+def test_what_a_node_had_to_leave_that_was_out_of_reach_of_all_stores_is_begun_anew(
+    restless: OwnSystem, standin: Standin, stage: str
+) -> None:
+    """It stops then, as nobody can know whose the workspace is by now; nobody has taken it from this one."""
+    (first,) = restless.nodes.values()
+    with ExitStack() as open_ways:
+        stores = ("DATABASE_URL", "REDIS_URL")
+        ways = {name: open_ways.enter_context(proxy(str(restless.options[name]))) for name in stores}
+        open_ways.enter_context(restless.node(**{name: way.url for name, way in ways.items()}))
+        first.send_signal(signal.SIGTERM)
+        first.wait(timeout=30)
+        user = restless.user()
+        user.make_agent(concurrency_limit=2)
+        silent = {each: {"silent": "60x1"} if each == stage else {} for each in TASKS}
+        request = Request(standin).plan({"a": [], "b": []}, **silent["planning"]).work("a", say="one")
+        request.work("b", say="two").answer(**silent["answering"], say="both")
+        session = user.make_session()["id"]
+        accepted = send(user, session, request)
+        asked(user, standin)
+        for way in ways.values():
+            way.cut()
+        eventually(lambda: of_agent(standin.witness(project_of(user)))[0] == 0, "the node to stop", within=30)
+        for way in ways.values():
+            way.mend()
+        user.wait_for_run(accepted)
+        assert replies(user, session) == [("@orchestrator", "both")]
