@@ -26,8 +26,9 @@ result_serializer = "json"
 task_ignore_result = True
 # Pool threads share the backend's connections; without it each thread opens some of its own.
 result_backend_thread_safe = True
-# A plan may wait for a person; chord counters last one day by default.
-result_chord_expires = 30 * 24 * 3600
+# Nobody deletes the counters of a plan that was cancelled, or of what it skipped, and one user may make a million of
+# them a day. A plan may wait for a person for longer than this: the sweeper makes a counter anew that is gone.
+result_chord_expires = 3600
 # A store that is silent or away delays a plan by seconds, no more: what it does not count is found by the sweeper.
 redis_socket_timeout = 5.0
 redis_socket_connect_timeout = 2.0
