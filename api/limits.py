@@ -13,6 +13,7 @@ from settings import Settings
 View = TypeVar("View", bound=Callable[..., Any])
 
 STREAMS: Final = "rate_limit_streams"
+_MAKES_WORK: Final = (".post_message", ".retry_run")
 
 
 def _user() -> str:
@@ -20,9 +21,9 @@ def _user() -> str:
 
 
 def _cost() -> int:
-    """Return how many requests this one counts as: a message makes others work."""
+    """Return how many requests this one counts as: a message makes others work, and so does answering it once more."""
     settings: Settings = current_app.extensions["codelab"].settings
-    return settings.rate_limit_message_cost if (request.endpoint or "").endswith(".post_message") else 1
+    return settings.rate_limit_message_cost if (request.endpoint or "").endswith(_MAKES_WORK) else 1
 
 
 def _has_limits_of_its_own() -> bool:

@@ -75,6 +75,11 @@ def test_a_message_counts_as_two_and_one_over_the_limit_leaves_nothing(user: Api
     assert len([each for each in user.messages(session) if each["role"] == "user"]) == 2
 
 
+def test_a_retry_counts_as_a_message(limited: ApiClient) -> None:
+    answer = limited.post("runs/01a1fe10-8987-7355-b138-fc30b82271f8/retry/", {})
+    assert (answer.status_code, answer.headers["RateLimit-Remaining"]) == (404, "3")
+
+
 def test_streams_are_not_counted_as_requests(user: ApiClient, limited: ApiClient) -> None:
     session = user.make_session()["id"]
     for _ in range(8):
