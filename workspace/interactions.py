@@ -11,16 +11,19 @@ MOST_ANSWERED = 2_000
 shown to a model."""
 CUT = " [...]"
 
+_LABELS = {InteractionType.CONVERSATION: ("User", "Reply"), InteractionType.TASK: ("Task", "Result")}
+
 
 def interaction(task: DueTask, exchange: Exchange) -> Memory:
     """Return the memory of a task; the same one each time, so that to store it again is harmless."""
-    came = f"Reply: {_cut(exchange.answered, MOST_ANSWERED)}"
+    asked_by, answered_by = _LABELS[exchange.kind]
+    came = f"{answered_by}: {_cut(exchange.answered, MOST_ANSWERED)}"
     if task.error is not None:
         came = f"It failed: {_cut(_reason(task.error), MOST_ANSWERED)}"
     return Memory(
         id=memory_id(task.ended_at, str(task.task_id), "interaction"),
-        text=f"User: {_cut(exchange.asked, MOST_ASKED)}\n{came}",
-        interaction_type=InteractionType.CONVERSATION,
+        text=f"{asked_by}: {_cut(exchange.asked, MOST_ASKED)}\n{came}",
+        interaction_type=exchange.kind,
         success=task.error is None,
         session_id=task.session_id,
         run_id=task.run_id,

@@ -15,6 +15,7 @@ from models.statuses import MessageRole
 from models.tenancy import Database
 from models.work import REMEMBERED
 from workspace.agent_config import AgentConfig
+from workspace.memory.memories import InteractionType
 from workspace.names import WorkspaceKey
 
 GIVE_UP_AFTER = timedelta(hours=24)
@@ -42,6 +43,7 @@ class Exchange(NamedTuple):
 
     asked: str
     answered: str
+    kind: InteractionType = InteractionType.CONVERSATION
 
 
 class Marked(NamedTuple):
@@ -132,7 +134,10 @@ class Remembering:
             rows = session.execute(
                 select(Task.id, Task.instruction, Task.result).where(Task.id.in_(tasks), Task.instruction.is_not(None))
             ).tuples()
-            return {task_id: Exchange(asked or "", answered or "") for task_id, asked, answered in rows}
+            return {
+                task_id: Exchange(asked or "", answered or "", InteractionType.TASK)
+                for task_id, asked, answered in rows
+            }
 
     def _of_runs(self, tasks: Sequence[DueTask]) -> dict[UUID, Exchange]:
         said: dict[UUID, dict[MessageRole, str]] = {}

@@ -23,14 +23,14 @@ def test_each_agent_remembers_its_instruction_and_its_result(user: ApiClient, pl
     run = plans.launch(user, graph)
     run.settled()
 
-    def remembered(agent: str) -> list[str]:
+    def remembered(agent: str) -> list[tuple[str, str]]:
         items = user.get(f"agents/{run.agents[agent]['id']}/context/").json()["items"]
-        return [item["text"] for item in items]
+        return [(item["interaction_type"], item["text"]) for item in items]
 
     (facts,) = eventually(lambda: remembered("researcher"), "the memory of the first")
     (text,) = eventually(lambda: remembered("writer"), "the memory of the second")
-    assert facts == "User: Find out about salt. [say=salt is white]\nReply: salt is white"
-    assert text == "User: Write about it. [say=a text]\nReply: a text"
+    assert facts == ("task", "Task: Find out about salt. [say=salt is white]\nResult: salt is white")
+    assert text == ("task", "Task: Write about it. [say=a text]\nResult: a text")
 
 
 def test_what_the_orchestrator_does_itself_is_nobodys_memory(

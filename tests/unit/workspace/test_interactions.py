@@ -39,6 +39,12 @@ def test_an_answered_message_is_a_success_with_both_texts() -> None:
     assert made.created_at == ENDED
 
 
+def test_a_task_of_a_plan_is_told_as_one_and_not_as_what_the_user_said() -> None:
+    made = interaction(due(), Exchange("Find the key.", "It is in the shed.", InteractionType.TASK))
+    assert made.text == "Task: Find the key.\nResult: It is in the shed."
+    assert made.interaction_type is InteractionType.TASK
+
+
 def test_a_failed_message_says_what_failed() -> None:
     task = due(error={"error_code": "model_error", "detail": "The provider said no.", "retryable": False})
     made = interaction(task, Exchange("Where is it?", ""))
