@@ -21,13 +21,14 @@ from orchestrator.synthesis import Result, plain_answer, synthesis_prompt, what_
 from orchestrator.viewing import plan_of
 from settings import Settings
 from workspace.cancellation import end_status, failure_of
-from workspace.errors import Cancelled, InternalFailure, ModelFailure
+from workspace.errors import Cancelled, InternalFailure, ModelFailure, RunFailure
 from workspace.event_publisher import EventPublisher
 from workspace.events import Failure, TaskProgress, Usage
 from workspace.history import fit
 from workspace.interruptible import Interrupted, StopSignal, Watch
 from workspace.ledger import StartedTask
 from workspace.llm import ModelClient, ModelRequest
+from workspace.metrics import ANSWER_FAILURES
 from workspace.patience import patiently
 from workspace.plans.outcome import ended_as, is_planned, outcome_of, usage_of
 from workspace.plans.rows import tasks_of
@@ -35,7 +36,7 @@ from workspace.plans.view import PlanOutcome, PlanView
 from workspace.progress import Backoff, Progress
 from workspace.task_end import scope_of
 from workspace.task_waits import TaskWaits
-from workspace.usage import NO_USAGE
+from workspace.usage import NO_USAGE, over_budget
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +117,8 @@ class ClosingTask:
         if results.cancel_reason is not None:
             raise Interrupted(failure_of(results.cancel_reason))
         plain = _answered(results, plain_answer(parts, results.outcome.tasks), NO_USAGE)
-        if results.spent.total_tokens >= self._settings.run_token_budget:
+        tokens, cost = self._settings.run_token_budget, self._settings.run_cost_budget
+        if over_budget(results.spent, tokens=tokens, cost=cost):
             return plain
         progress = self._progress(task)
         try:
@@ -128,11 +130,12 @@ class ClosingTask:
                 return RunEnd(task=end.task, run=end.run, failure=end.failure, text=progress.said or None)
             if stop.reason is not None:
                 raise
-            log.warning("synthesis_failed", reason=interrupt.failure.code)
+            _note_failure(interrupt.failure)
         except ModelFailure as failure:
-            log.warning("synthesis_failed", reason=failure.code, detail=failure.detail)
+            _note_failure(failure)
         except Exception:  # what the agents have done is not lost for it
             log.exception("synthesis_crashed")
+            ANSWER_FAILURES.labels(InternalFailure.code).inc()
         return plain
 
     def _synthesis(
@@ -153,6 +156,7 @@ class ClosingTask:
         turn = self._model.turn(request, progress, Watch(stop, deadline=deadline, on_wait=progress.before_wait))
         if not turn.text.strip():
             log.warning("synthesis_empty")
+            ANSWER_FAILURES.labels("empty").inc()
             return None
         end = _answered(results, turn.text, turn.usage)
         return RunEnd(task=end.task, run=end.run, text=end.text, usage=end.usage, unsent=progress.take())
@@ -173,6 +177,11 @@ class ClosingTask:
             turn=1,
             first_attempt=1 + (task.attempt - 1) * self._settings.model_max_attempts,
         )
+
+
+def _note_failure(failure: RunFailure) -> None:
+    log.warning("synthesis_failed", reason=failure.code, detail=failure.detail)
+    ANSWER_FAILURES.labels(failure.code).inc()
 
 
 def _answered(results: _Results, text: str, usage: Usage) -> RunEnd:

@@ -97,6 +97,11 @@ PLANNING_FAILURES = Counter(
     "Messages for which the model made no plan, and a simple one was used",
     ["reason"],
 )
+ANSWER_FAILURES = Counter(
+    "codelab_answer_failures_total",
+    "Answers that the model should have put together from several results, which were put one under the other",
+    ["reason"],
+)
 PLANNING_SECONDS = Histogram("codelab_planning_seconds", "Time until there was a plan", ["source"], buckets=_SLOW)
 PLAN_CACHE_LOOKUPS = Counter("codelab_plan_cache_lookups_total", "Plans looked for in the cache", ["result"])
 ESTIMATE_RATIO = Histogram(

@@ -19,7 +19,7 @@ from workspace.model_stream import AskedCall
 from workspace.progress import Progress, SendProgress, TellBackoff
 from workspace.tools.context import Clock
 from workspace.tools.transcript import ToolTurn, Waits
-from workspace.usage import NO_USAGE, total
+from workspace.usage import NO_USAGE, over_budget, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,12 +197,10 @@ class AgentRunner:
         Raises:
             BudgetExceeded: it did.
         """
-        tokens, cost = self._settings.run_token_budget, self._settings.run_cost_budget
         used = total(assignment.spent_elsewhere(), course.usage)
-        if used.total_tokens >= tokens:
-            raise BudgetExceeded(f"The run used {used.total_tokens} tokens; it may use {tokens}.")
-        if cost is not None and (used.cost_usd or 0) >= cost:
-            raise BudgetExceeded(f"The run cost {used.cost_usd} US dollars; it may cost {cost}.")
+        exceeded = over_budget(used, tokens=self._settings.run_token_budget, cost=self._settings.run_cost_budget)
+        if exceeded:
+            raise BudgetExceeded(exceeded)
 
 
 def _clock(stop: StopSignal, deadline: float) -> Clock:

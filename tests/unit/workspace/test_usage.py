@@ -2,11 +2,12 @@
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workspace.events import Usage
-from workspace.usage import NO_USAGE, total
+from workspace.usage import NO_USAGE, over_budget, total
 
 a_count = st.integers(0, 10**9)
 a_price = st.none() | st.decimals(0, 1000, places=6)
@@ -64,3 +65,21 @@ def test_the_tokens_are_those_of_all(all_of_them: list[Usage]) -> None:
         together = total(together, each)
     assert together.prompt_tokens == sum(each.prompt_tokens for each in all_of_them)
     assert together.total_tokens == together.prompt_tokens + together.completion_tokens
+
+
+@pytest.mark.parametrize(
+    ("tokens", "cost", "budget", "is_over"),
+    [
+        (99, None, None, False),
+        (100, None, None, True),
+        (99, Decimal("0.1"), Decimal("0.1"), True),
+        (99, Decimal("0.09"), Decimal("0.1"), False),
+        (99, None, Decimal("0.1"), False),
+        (99, Decimal(9), None, False),
+    ],
+)
+def test_a_run_is_over_its_budget_when_it_used_up_the_tokens_or_the_money(
+    tokens: int, cost: Decimal | None, budget: Decimal | None, is_over: bool
+) -> None:
+    used = Usage(total_tokens=tokens, cost_usd=cost)
+    assert (over_budget(used, tokens=100, cost=budget) is not None) is is_over
