@@ -106,7 +106,12 @@ class RetryIntake:
             )
         ).one()
         if waiting >= self._queue_limit:
-            raise AgentQueueFull(queued=waiting, limit=self._queue_limit, retry_after=SECONDS_A_TASK)
+            raise AgentQueueFull(
+                queued=waiting,
+                limit=self._queue_limit,
+                retry_after=SECONDS_A_TASK,
+                who="agent" if again.run.mode is RunMode.DIRECT else "orchestrator",
+            )
         if busy:
             return HeldReason.SESSION, waiting
         at_work = select(Task.id).where(Task.status == TaskStatus.RUNNING)

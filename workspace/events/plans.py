@@ -41,7 +41,7 @@ class TaskSkipped(Payload):
 
 
 class TaskCancelled(Payload):
-    """One task of a plan was ended before its result; the rest of the plan goes on."""
+    """One task of a plan was ended before its result: its agent was deleted, or the run is to end."""
 
     event_type = EventType.TASK_CANCELLED
 
