@@ -17,9 +17,10 @@ from models.tenancy import Database
 from orchestrator.plans.compiling import compile_plan
 from orchestrator.plans.plan import Plan
 from orchestrator.retrying import carried_results
+from orchestrator.run_end import completed
 from workspace.errors import AgentDeleted
 from workspace.event_publisher import EventPublisher
-from workspace.events import EventScope, Failure, TaskCancelled
+from workspace.events import EventScope, Failure, TaskCancelled, Usage
 from workspace.ledger import StartedTask
 from workspace.ledger_statements import CANCEL_REASON
 from workspace.names import CLOSING_ID, ORCHESTRATOR
@@ -28,6 +29,7 @@ from workspace.plans.edges import Edges, FollowUps, Join
 from workspace.plans.rows import follow, queued
 from workspace.plans.telling import tell_skipped
 from workspace.plans.view import PlanTask, PlanView
+from workspace.task_end import scope_of
 
 
 class _Launched(NamedTuple):
@@ -45,8 +47,8 @@ class Launching:
         self._edges = edges
         self._publisher = publisher
 
-    def launch(self, task: StartedTask, view: PlanView, plan: Plan) -> bool:
-        """End a planning task with its plan at work. What the task used is on its row already.
+    def launch(self, task: StartedTask, view: PlanView, plan: Plan, usage: Usage) -> bool:
+        """End a planning task with its plan at work, and tell that.
 
         The caller then lets go what waited for the user-wide cap, as after every task.
 
@@ -54,6 +56,7 @@ class Launching:
             task: the planning task, which this node works on.
             view: the plan as it is in `runs.plan`; its tasks have the ids that their rows get.
             plan: the same, valid.
+            usage: of planning, which is on the task's row already.
 
         Returns:
             Whether it was launched; if not, nothing was written: the task is no longer this node's, or the end of its
@@ -72,12 +75,13 @@ class Launching:
             _begin(session, task.run_id)
             session.commit()
         # Told first: what is sent may be the closing task alone, and a session is told nothing of a run after its end.
-        self._tell(task, launched)
+        self._tell(task, usage, launched)
         self._edges.open(launched.joins)
         self._edges.send(launched.follow_ups)
         return True
 
-    def _tell(self, task: StartedTask, launched: _Launched) -> None:
+    def _tell(self, task: StartedTask, usage: Usage, launched: _Launched) -> None:
+        self._publisher.publish(scope_of(task), completed(task, usage))
         failure = Failure.of(AgentDeleted())
         for gone in launched.gone:
             scope = EventScope(key=task.key, session_id=task.session_id, run_id=task.run_id, task_id=gone.id)

@@ -14,7 +14,7 @@ from models import ApprovalRequest
 from orchestrator.launching import Launching
 from orchestrator.personal import PersonalOrchestrator
 from orchestrator.plan_approvals import Approved, Declined, events
-from orchestrator.run_end import RunEnd, completed
+from orchestrator.run_end import RunEnd
 from orchestrator.run_rows import RunRows, Standing
 from orchestrator.viewing import plan_of
 from settings import Settings
@@ -115,8 +115,7 @@ class PlanningTask:
         self._publisher.publish(scope_of(task), *events(approval), waits)
 
     def _go_ahead(self, task: StartedTask, view: PlanView, usage: Usage) -> RunEnd | None:
-        if patiently(lambda: self._launching.launch(task, view, plan_of(view))):
-            self._publisher.publish(scope_of(task), completed(task, usage))
+        if patiently(lambda: self._launching.launch(task, view, plan_of(view), usage)):
             return None
         reason = patiently(lambda: self._ledger.cancel_reason(task))
         if reason is not None:

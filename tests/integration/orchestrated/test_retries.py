@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.integration.orchestrated.steps import Json, Request, configure, replies, send
+from tests.integration.orchestrated.steps import Json, Request, configure, events_of, replies, send
 from tests.integration.orchestrated.test_approvals import answer, asked
+from tests.integration.runs.steps import cancelled
 from tests.support.api import ApiClient
 from tests.support.standin import Standin
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.stack
 
@@ -68,3 +70,27 @@ def test_a_retry_asks_again_where_an_agent_was_made_anew_under_its_name(user: Ap
     assert again.status_code == 202, again.text
     answer(user, asked(user, again.json()), "approve")
     assert statuses(user.wait_for_run(again.json())) == {"b": "completed"}
+
+
+def test_a_retry_that_lacks_only_the_answer_tells_of_its_planning_before_it(user: ApiClient, standin: Standin) -> None:
+    user.make_agent("helper", memory={"enabled": False})
+    request = Request(standin).plan({"a": [], "b": []}).work("a", say="one").work("b", say="two")
+    session = user.make_session()["id"]
+    accepted = send(user, session, request.answer(silent="60x1", say="both"))
+    eventually(lambda: len(request.closing_calls()) == 1, "the answer to be asked for")
+    cancelled(user, accepted["run_id"])
+    user.wait_for_run(accepted, status="cancelled")
+    again = user.post(f"runs/{accepted['run_id']}/retry/", {})
+    assert again.status_code == 202, again.text
+    told = [(event.type, event.payload.get("plan_task_id")) for event in events_of(user, again.json())]
+    assert told == [
+        ("task_started", "_planning"),
+        ("task_plan_created", None),
+        ("task_completed", None),
+        ("task_started", "_closing"),
+        ("task_progress", None),
+        ("task_completed", None),
+        ("message_created", None),
+        ("run_completed", None),
+    ]
+    assert replies(user, session)[-1] == ("@orchestrator", "both")

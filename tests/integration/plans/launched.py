@@ -25,6 +25,7 @@ from workspace.agent_bus import AgentBus
 from workspace.broadcast import Broadcaster, Change
 from workspace.event_publisher import EventPublisher
 from workspace.names import CLOSING_ID, ORCHESTRATOR, WorkspaceKey
+from workspace.usage import NO_USAGE
 
 BROKEN = {TaskStatus.FAILED, TaskStatus.SKIPPED, TaskStatus.CANCELLED}
 
@@ -124,7 +125,7 @@ class Launcher:
         plan = plan_of(tasks)
         view = stored(plan, {name: UUID(agent["id"]) for name, agent in agents.items()})
         planning = write_planned(self.database, key, UUID(session), view)
-        assert self.launching.launch(planning, view, plan)
+        assert self.launching.launch(planning, view, plan, NO_USAGE)
         return LaunchedRun(self.database, user, key, planning.run_id, session, agents)
 
     def _host(self, user: ApiClient, agent: str) -> WorkspaceKey:

@@ -24,6 +24,7 @@ from workspace.names import CLOSING_ID, PLANNING_ID
 from workspace.plans.edges import FollowUps, Join
 from workspace.plans.ledger import PlanLedger, SettledTask
 from workspace.plans.rows import tasks_of
+from workspace.usage import NO_USAGE
 
 USAGE = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
 pytestmark = pytest.mark.stack
@@ -60,7 +61,7 @@ class Launched:
         self.planning = write_planned(world.database, world.key, world.session_id, view)
         self.run_id = self.planning.run_id
         self.launch: Callable[[], bool] = partial(
-            Launching(world.database, self.kept, self.kept).launch, self.planning, view, plan
+            Launching(world.database, self.kept, self.kept).launch, self.planning, view, plan, NO_USAGE
         )
         self.ledger = PlanLedger(world.database, user_task_cap=PLENTY)
 
