@@ -20,13 +20,13 @@ class PlanForms:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._without: dict[str, float] = {}
-        """Until when, by model: those only that answered without a schema, so there are no more than the server has."""
+        """Until when, by model; of those only that made a plan without, so there are no more than the server has."""
 
     def of(self, model: str) -> Json | None:
         """Return the `response_format` of a request to a model."""
         return None if self._clock() < self._without.get(model, 0.0) else RESPONSE_FORMAT
 
     def refused(self, model: str) -> None:
-        """Note that a model answers only without a schema. The system prompt tells the form as well."""
+        """Note that a model makes plans only without a schema. The system prompt tells the form as well."""
         log.warning("plan_schema_refused", model=model)
         self._without[model] = self._clock() + REMEMBERED

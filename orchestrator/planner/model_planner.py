@@ -68,6 +68,8 @@ class _Course:
     digest: str | None
     """What the plan is cached under, if it may be."""
     usage: Usage = field(default=NO_USAGE)
+    form_refused: bool = False
+    """Whether the server refused a request with a schema, and not the same one without."""
 
     def read(self, text: str) -> Plan | Mistakes:
         """Return the plan in a text, for this team and config."""
@@ -127,6 +129,8 @@ class ModelPlanner:
             timeout = not isinstance(interrupt.failure, ModelFailure)
             reason = PlanningFailure.TIMEOUT if timeout else PlanningFailure.REFUSED
         else:
+            if course.form_refused:
+                self._forms.refused(course.model)
             if course.digest is not None:
                 self._cache.put(course.request.key, course.digest, plan)
             return plan, source
@@ -165,10 +169,10 @@ class ModelPlanner:
             messages=list(messages),
             agent=str(course.request.key.project_id),  # what stands for the orchestrator where agents have ids
             temperature=course.request.config.temperature,
-            response_format=self._forms.of(course.model),
+            response_format=None if course.form_refused else self._forms.of(course.model),
         )
         try:
-            turn = self._asked_in_either_form(request, course.watch)
+            turn = self._said(request, course)
         except ModelUnavailable as failure:
             raise _NoPlan(PlanningFailure.UNAVAILABLE) from failure
         except ModelFailure as failure:
@@ -176,15 +180,15 @@ class ModelPlanner:
         course.usage = total(course.usage, turn.usage)
         return turn.text
 
-    def _asked_in_either_form(self, request: ModelRequest, watch: Watch) -> ModelTurn:
+    def _said(self, request: ModelRequest, course: _Course) -> ModelTurn:
         """Return a turn; where the request is refused with a schema, that of the same request without one."""
         try:
-            return self._model.turn(request, _Quiet(), watch)
+            return self._model.turn(request, _Quiet(), course.watch)
         except ModelRequestRefused:
             if request.response_format is None:
                 raise
-        turn = self._model.turn(replace(request, response_format=None), _Quiet(), watch)
-        self._forms.refused(request.model)
+        turn = self._model.turn(replace(request, response_format=None), _Quiet(), course.watch)
+        course.form_refused = True
         return turn
 
     @staticmethod

@@ -33,8 +33,10 @@ def plan_outcome(plan: PlanView, tasks: Sequence[Task]) -> PlanOutcome:
 
 
 def outcome_of(run: Run, tasks: Sequence[Task]) -> PlanOutcome | None:
-    """Return what became of a run's plan; `None` if it has none."""
-    return plan_outcome(PlanView.model_validate(run.plan), tasks) if run.plan is not None else None
+    """Return what became of a run's plan; `None` if it has none, or none that was ever launched."""
+    if run.plan is None or not any(map(is_planned, tasks)):
+        return None
+    return plan_outcome(PlanView.model_validate(run.plan), tasks)
 
 
 def ended_as(statuses: Collection[TaskStatus]) -> RunStatus:

@@ -94,4 +94,6 @@ def test_a_run_is_cancelled_while_its_plan_waits_for_an_answer(user: ApiClient, 
     approval = asked(user, accepted)
     assert cancelled(user, accepted["run_id"])["status"] == "cancelled"
     assert user.get(f"approvals/{approval}/").json()["status"] == "cancelled"
-    assert events_of(user, accepted)[-1].type == "run_cancelled"
+    end = events_of(user, accepted)[-1]
+    assert (end.type, end.payload["outcome"]) == ("run_cancelled", None), "nothing of the plan was ever begun"
+    assert user.run(accepted["run_id"])["outcome"] is None

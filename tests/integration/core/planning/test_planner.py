@@ -114,6 +114,15 @@ def test_a_server_that_refuses_schemas_is_asked_without_and_not_with_one_again(
     assert ["response_format" in call for call in calls(standin, request)] == [True, False, False]
 
 
+def test_a_model_that_makes_no_plan_without_a_schema_is_asked_with_one_the_next_time(
+    planner: ModelPlanner, standin: Standin
+) -> None:
+    request = planning_request('Do it. [plan={"fail": 400}] [say=I would rather not.]')
+    for _ in range(2):
+        assert planned(planner, request).source is PlanSource.FALLBACK
+    assert ["response_format" in call for call in calls(standin, request)] == [True, False, False] * 2
+
+
 def test_a_model_that_refuses_in_either_form_is_asked_by_schema_the_next_time(
     planner: ModelPlanner, standin: Standin
 ) -> None:
