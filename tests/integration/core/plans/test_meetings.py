@@ -67,4 +67,4 @@ def test_what_cannot_run_is_told_of_before_anything_is_sent(world: World) -> Non
     plan.kept.publish = lambda _, payload: order.append(payload.event_type)
     plan.kept.send = lambda follow_ups: order.extend(task.agent_name for task in follow_ups.queued)
     assert plan.launch()
-    assert order == ["task_cancelled", "task_cancelled", ORCHESTRATOR]
+    assert order == ["task_completed", "task_cancelled", "task_cancelled", ORCHESTRATOR]
