@@ -127,7 +127,7 @@ def _begin(session: Session, run_id: UUID) -> None:
 
 def _rows(task: StartedTask, view: PlanView, plan: Plan, there: Mapping[UUID, int]) -> list[Task]:
     """Return the rows of a plan's tasks and of its closing task, in ascending order of their ids."""
-    edges = compile_plan(plan).follows
+    edges = compile_plan(plan)
     ids = {each.id: each.task_id for each in view.tasks}
     closing = _later_than(ids.values())
 

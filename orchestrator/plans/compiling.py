@@ -6,7 +6,6 @@ from them what it sends (`workspace.plans.rows`), always alike, a second time as
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from orchestrator.plans.closing import closed
 from orchestrator.plans.graph import PlanGraph
@@ -14,14 +13,9 @@ from orchestrator.plans.plan import Plan
 from orchestrator.plans.reduction import reduced
 
 
-@dataclass(frozen=True)
-class CompiledPlan:
-    """What rows have of a plan's graph."""
+def compile_plan(plan: Plan) -> Mapping[str, tuple[str, ...]]:
+    """Return what each task of a valid plan waits for, its closing task too, in the order of its chord's parts.
 
-    follows: Mapping[str, tuple[str, ...]]
-    """What each task waits for, in the order of its chord's parts, without what follows from others."""
-
-
-def compile_plan(plan: Plan) -> CompiledPlan:
-    """Return what the rows of a valid plan have of its graph, those of its closing task with it."""
-    return CompiledPlan(follows=reduced(closed(PlanGraph.of(plan))).dependencies)
+    What follows from other edges is left out.
+    """
+    return reduced(closed(PlanGraph.of(plan))).dependencies
