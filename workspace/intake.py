@@ -165,13 +165,7 @@ class Intake:
         """
         if load.is_busy and message.on_busy is OnBusy.REJECT:
             raise SessionBusy
-        if load.waiting >= self._queue_limit:
-            raise AgentQueueFull(
-                queued=load.waiting,
-                limit=self._queue_limit,
-                retry_after=SECONDS_A_TASK,
-                who="agent" if target.mode is RunMode.DIRECT else "orchestrator",
-            )
+        check_queue(target.mode, load.waiting, limit=self._queue_limit)
 
     def _accepted(self, message: NewMessage, target: Target, load: _Load, interrupted: Ending) -> Accepted:
         """Return the message as it will be written, under new ids."""
@@ -195,6 +189,22 @@ class Intake:
         if load.running >= self._user_task_cap or load.waits_for_cap:
             return HeldReason.USER_CAP
         return None
+
+
+def check_queue(mode: RunMode, waiting: int, *, limit: int) -> None:
+    """Refuse a run that its queue has no room for.
+
+    Args:
+        mode: of the run: whether the queue is an agent's or the orchestrator's.
+        waiting: the tasks that wait there.
+        limit: how many may.
+
+    Raises:
+        AgentQueueFull: it is full.
+    """
+    if waiting >= limit:
+        who = "agent" if mode is RunMode.DIRECT else "orchestrator"
+        raise AgentQueueFull(queued=waiting, limit=limit, retry_after=SECONDS_A_TASK, who=who)
 
 
 def _lock_target(session: Session, key: WorkspaceKey, message: NewMessage) -> Target:

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 from models import ChatSession, Json, Project, Run, Task, UserAgent, Workspace, new_id, utc_now
 from models.statuses import HeldReason, RunMode, RunStatus, TaskStatus
 from models.tenancy import Database
-from workspace.errors import AgentQueueFull, IdempotencyConflict, NotFound, RunNotRetryable
+from workspace.errors import IdempotencyConflict, NotFound, RunNotRetryable
 from workspace.idempotency import Repeat, Repeated, find_repeat
-from workspace.intake import SECONDS_A_TASK, Accepted, Target
+from workspace.intake import Accepted, Target, check_queue
 from workspace.names import ORCHESTRATOR, PLANNING_ID, WorkspaceKey
 
 RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.PARTIAL, RunStatus.CANCELLED})
@@ -105,13 +105,7 @@ class RetryIntake:
                 _on_queue(key, again), or_(Task.status == TaskStatus.QUEUED, Task.status == TaskStatus.HELD)
             )
         ).one()
-        if waiting >= self._queue_limit:
-            raise AgentQueueFull(
-                queued=waiting,
-                limit=self._queue_limit,
-                retry_after=SECONDS_A_TASK,
-                who="agent" if again.run.mode is RunMode.DIRECT else "orchestrator",
-            )
+        check_queue(again.run.mode, waiting, limit=self._queue_limit)
         if busy:
             return HeldReason.SESSION, waiting
         at_work = select(Task.id).where(Task.status == TaskStatus.RUNNING)
