@@ -21,7 +21,7 @@ from orchestrator.synthesis import Result, plain_answer, synthesis_prompt, what_
 from orchestrator.viewing import plan_of
 from settings import Settings
 from workspace.cancellation import end_status, failure_of
-from workspace.errors import Cancelled, InternalFailure, ModelFailure, RunFailure
+from workspace.errors import BudgetExceeded, Cancelled, InternalFailure, ModelFailure, RunFailure
 from workspace.event_publisher import EventPublisher
 from workspace.events import Failure, TaskProgress, Usage
 from workspace.history import fit
@@ -118,7 +118,9 @@ class ClosingTask:
             raise Interrupted(failure_of(results.cancel_reason))
         plain = _answered(results, plain_answer(parts, results.outcome.tasks), NO_USAGE)
         tokens, cost = self._settings.run_token_budget, self._settings.run_cost_budget
-        if over_budget(results.spent, tokens=tokens, cost=cost):
+        exceeded = over_budget(results.spent, tokens=tokens, cost=cost)
+        if exceeded:
+            _note_failure(BudgetExceeded(exceeded))
             return plain
         progress = self._progress(task)
         try:
