@@ -106,14 +106,7 @@ def build_core(
     afterwards = PlanAfterwards(
         publisher=publisher, bus=bus, edges=edges, announce=lambda run_id: mark_announced(database, [run_id])
     )
-    endings = Endings(
-        database=database,
-        publisher=publisher,
-        broadcaster=ground.broadcaster,
-        bus=bus,
-        user_cap=ground.user_cap,
-        afterwards=afterwards,
-    )
+    endings = _endings(ground, afterwards)
     team = TeamStore(database, default_model=settings.default_model)
     estimator = HistoryEstimator(database, settings)
     resumption = Resumption(bus, ground.broadcaster)
@@ -133,6 +126,17 @@ def build_core(
         plan_answers=PlanAnswers(approvals, team, estimator, ToolRegistry(CATALOGUE), run_max_age=settings.run_max_age),
         tool_calls=ToolCalls(database, publisher, resumption, output_limit=settings.tool_output_limit),
         services=_services(ground, endings, team, estimator, memories),
+    )
+
+
+def _endings(ground: _Ground, afterwards: PlanAfterwards) -> Endings:
+    return Endings(
+        database=ground.database,
+        publisher=ground.publisher,
+        broadcaster=ground.broadcaster,
+        bus=ground.bus,
+        user_cap=ground.user_cap,
+        afterwards=afterwards,
     )
 
 
